@@ -1,0 +1,86 @@
+# Every target sets up what it needs: the virtual environment .venv, with the packages that settings.ini lists.
+# Another Python: make demo PYTHON=python3.12      Fewer cores: make test CORES=1
+PYTHON ?= python3
+CORES  ?= $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+BIN    := .venv/bin
+# One thread per process, since every core runs one; idle threads sleep. With torch's defaults the processes starve each other.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+
+.PHONY: help demo test setup export prepare lab docs bench dist clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo      run a complete small study; the report is written to runs/demo/report.html"
+	@echo "make test      check that all generated files are current, run every notebook and every test"
+	@echo "make setup     for contributors: nbdev's git hooks and its merge driver for notebooks"
+	@echo "make export    bring package, README.md and notebooks up to date with their sources"
+	@echo "make prepare   the same, and run every notebook and save its outputs: do this before a commit"
+	@echo "make lab       JupyterLab in nbs/"
+	@echo "make docs      the documentation site, in _docs/"
+	@echo "make bench     the benchmarks"
+	@echo "make dist      what is uploaded to PyPI, in dist/"
+	@echo "make clean     remove what was built; .venv and runs/ stay"
+
+demo: .venv/for-use
+	$(BIN)/python -m upslope demo
+
+test: .venv/for-dev
+	$(BIN)/python tools/project.py check
+	$(ONE_THREAD) $(BIN)/nbdev-test --n-workers $(CORES)
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -ra -n $(CORES) --dist loadgroup
+
+setup: .venv/for-dev
+	$(BIN)/nbdev-install-hooks
+	git config --local merge.jupyternotebook.driver '"$(CURDIR)/$(BIN)/nbdev-merge" %O %A %B %P'
+	git config --local diff.jupyternotebook.command '"$(CURDIR)/$(BIN)/nbdev-diff-driver"'
+	printf '#!/bin/sh\nexec "%s" >/dev/null\n' "$(CURDIR)/$(BIN)/nbdev-trust" > "$$(git rev-parse --git-path hooks)/post-merge"
+
+export: .venv/for-dev
+	$(BIN)/python tools/project.py sync
+
+prepare: export
+	$(ONE_THREAD) $(BIN)/nbdev-test --n-workers $(CORES) --save
+	$(BIN)/python tools/project.py sync
+
+lab: .venv/for-dev
+	$(BIN)/jupyter lab --notebook-dir=nbs
+
+docs: .venv/for-dev
+	$(ONE_THREAD) $(BIN)/python tools/docs.py
+
+bench: .venv/for-dev
+	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "There is no benchmark in benchmarks/ yet."; exit 1; }
+	for file in benchmarks/*.py; do $(ONE_THREAD) $(BIN)/python $$file || exit 1; done
+
+dist: .venv/for-dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	rm -rf build
+
+clean:
+	rm -rf build dist _docs _proc *.egg-info .pytest_cache .hypothesis
+	find nbs tests tools upslope -name __pycache__ -prune -exec rm -rf {} +
+
+# -- the virtual environment ------------------------------------------------------------------------------------------
+# A stamp stands for a finished installation. It goes before pip starts and comes back when pip has succeeded, so that an
+# interrupted installation is done again. An environment for development serves for use as well.
+install = rm -f .venv/for-* && $(BIN)/python -m pip install --disable-pip-version-check
+
+.venv/for-use: settings.ini | .venv/bin/python .venv/bin/pip
+	$(install) -e .
+	@touch $@
+
+.venv/for-dev: settings.ini | .venv/bin/python .venv/bin/pip
+	$(install) -e '.[dev]'
+	@touch .venv/for-use $@
+
+.venv/bin/python .venv/bin/pip:
+	@"$(PYTHON)" -c "" 2>/dev/null || \
+	{ echo "upslope needs Python, and '$(PYTHON)' does not start here. Install Python, or name yours: make PYTHON=/path/to/python3"; exit 1; }
+	@need=$$(sed -n 's/^min_python *= *//p' settings.ini); \
+	"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < tuple(map(int, '$$need'.split('.'))))" || \
+	{ echo "upslope needs Python $$need or newer; '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1). Name a newer one: make PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c "import venv, ensurepip" 2>/dev/null || \
+	{ echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Setting up .venv. The first time this takes some minutes; with PyTorch's CUDA build, the default on Linux, it takes 6 GB."
+	"$(PYTHON)" -m venv --clear .venv

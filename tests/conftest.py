@@ -1,0 +1,32 @@
+"What all tests share: the project's folder and its tools, a browser"
+import re, shutil, sys
+from collections import Counter
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'tools'))
+
+@pytest.fixture(scope='session')
+def root(): return ROOT
+
+@pytest.fixture(scope='module')
+def browser():
+    "Headless Chromium or Chrome, as the machine has it; nothing is downloaded"
+    found = next(filter(None, map(shutil.which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
+    if not found: pytest.skip('no browser: apt-get install chromium')
+    from playwright.sync_api import sync_playwright
+    quiet = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=quiet)
+        yield browser
+        browser.close()
+
+def pytest_collection_modifyitems(items):
+    "A test's name must be the same in every process that pytest-xdist starts, so the address of an object in it is replaced by a count"
+    seen = Counter()
+    for item in items:
+        name = re.sub(r' ?at ?0x[0-9a-f]+', '', item.nodeid)
+        if name != item.nodeid:
+            seen[name] += 1
+            item._nodeid = name if seen[name] == 1 else f'{name}-{seen[name]}'

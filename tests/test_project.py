@@ -1,0 +1,276 @@
+"The project holds together: one source for its metadata, generated files that are current, imports that obey the law"
+import ast, json, os, re, shutil, subprocess, sys, tarfile, tempfile
+from collections import Counter
+from email import message_from_bytes
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest, yaml
+import import_law, project
+from import_law import Place
+from packaging.requirements import Requirement
+
+ROOT = project.ROOT
+INI = project.settings(ROOT)
+
+def lines(key): return [line for line in INI[key].splitlines() if line]
+
+def committed():
+    "The files that git has, or would get with `git add .`"
+    if not (ROOT/'.git').exists(): pytest.skip('not a git checkout')
+    listed = subprocess.run(['git', 'ls-files', '-z', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT/name for name in listed.split('\0') if name and (ROOT/name).is_file()]
+
+def notebooks(): return [path for path in committed() if path.suffix == '.ipynb']
+
+def cells(path, kind='code'):
+    return [''.join(cell['source']) for cell in json.loads(path.read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == kind]
+
+def python(code, **env):
+    "What a fresh Python prints"
+    done = subprocess.run([sys.executable, '-c', code], cwd=tempfile.gettempdir(), env={**os.environ, 'PYTHONPATH': str(ROOT), **env}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+# -- settings.ini is the one source -----------------------------------------------------------------------------------
+once = pytest.mark.xdist_group('built')   # in one process, so that they are built once
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    "An sdist, and the wheel that is built from it"
+    tree, dist = tmp_path_factory.mktemp('tree'), tmp_path_factory.mktemp('dist')
+    for path in committed():
+        (tree/path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tree/path.relative_to(ROOT))
+    done = subprocess.run([sys.executable, '-m', 'build', '--no-isolation', '--outdir', dist, tree], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    wheel, = dist.glob('*.whl')
+    sdist, = dist.glob('*.tar.gz')
+    return wheel, sdist
+
+@pytest.fixture(scope='module', params=['wheel', 'sdist'])
+def metadata(request, built):
+    "The metadata that pip reads"
+    wheel, sdist = built
+    if request.param == 'wheel':
+        with ZipFile(wheel) as archive: return message_from_bytes(archive.read(next(n for n in archive.namelist() if n.endswith('.dist-info/METADATA'))))
+    with tarfile.open(sdist) as archive: return message_from_bytes(archive.extractfile(f"{INI['lib_name']}-{INI['version']}/PKG-INFO").read())
+
+@once
+def test_name_version_and_words_come_from_settings(metadata):
+    assert (metadata['Name'], metadata['Version'], metadata['Summary']) == (INI['lib_name'], INI['version'], INI['description'])
+    assert (metadata['License-Expression'], metadata['License-File']) == (INI['license'], 'LICENSE')
+    assert INI['lib_name'] in metadata.get_payload() and '](nbs/' not in metadata.get_payload()   # PyPI shows the README, but no relative link
+    assert metadata['Requires-Python'] == f">={INI['min_python']}"
+    assert metadata['Author-email'] == f"{INI['author']} <{INI['author_email']}>" or (metadata['Author'], metadata['Author-email']) == (INI['author'], INI['author_email'])
+    assert metadata['Keywords'].replace(',', ' ').split() == INI['keywords'].split()
+    assert set(metadata.get_all('Project-URL')) == {f"Repository, {INI['git_url']}", f"Documentation, {INI['doc_url']}"}
+
+@once
+def test_requirements_and_extras_come_from_settings(metadata):
+    extras = [key.removesuffix('_requirements') for key in INI if key.endswith('_requirements')]
+    want = {(str(Requirement(line)), None) for line in lines('requirements')}
+    want |= {(str(Requirement(line)), extra) for extra in extras for line in lines(f'{extra}_requirements')}
+    have = set()
+    for line in metadata.get_all('Requires-Dist'):
+        requirement = Requirement(line)
+        extra = next((extra for extra in extras if requirement.marker and not requirement.marker.evaluate({'extra': ''})
+                      and requirement.marker.evaluate({'extra': extra})), None)
+        if extra: requirement.marker = None
+        have.add((str(requirement), extra))
+    assert have == want and set(metadata.get_all('Provides-Extra')) == set(extras) and {'dev', 'docs'} <= set(extras)
+
+@once
+def test_wheel_holds_what_a_user_needs(built):
+    with ZipFile(built[0]) as wheel:
+        names = set(wheel.namelist())
+        entry_points = wheel.read(next(n for n in names if n.endswith('entry_points.txt'))).decode()
+    assert {'upslope/py.typed', 'upslope/_modidx.py', 'upslope/core/errors.py'} <= names and any(n.endswith('licenses/LICENSE') for n in names)
+    assert all(name.startswith(('upslope/', 'upslope-')) for name in names)
+    have = {line for line in entry_points.splitlines() if line}
+    assert have == {'[console_scripts]', *map(spaced, lines('console_scripts')), '[nbdev]', 'upslope = upslope._modidx:d'}
+
+def spaced(entry): return ' = '.join(part.strip() for part in entry.split('='))
+
+@once
+def test_sdist_holds_what_a_build_needs(built):
+    with tarfile.open(built[1]) as sdist: names = {name.partition('/')[2] for name in sdist.getnames()}
+    assert {'settings.ini', 'setup.py', 'pyproject.toml', 'LICENSE', 'README.md', 'nbs/index.ipynb'} <= names
+
+@once
+def test_installed_wheel_imports_and_knows_its_metadata(built, tmp_path):
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--target', tmp_path, built[0]], check=True)
+    file, version, installed, needs = python('''
+import upslope; from importlib.metadata import distribution; d = distribution("upslope")
+print(upslope.__file__, upslope.__version__, d.version, len(d.requires))''', PYTHONPATH=str(tmp_path))
+    assert Path(file).is_relative_to(tmp_path) and version == installed == INI['version'] and int(needs) > len(lines('requirements'))
+
+def test_package_says_the_version_of_settings():
+    assert python('import upslope; print(upslope.__version__)') == [INI['version']]
+
+def test_citation_repeats_settings():
+    cited = yaml.safe_load((ROOT/'CITATION.cff').read_text(encoding='utf-8'))
+    assert [cited[key] for key in ('title', 'abstract', 'license', 'repository-code')] == [INI[key] for key in ('lib_name', 'description', 'license', 'git_url')]
+    assert cited['authors'] == [{'name': INI['author']}]
+
+# -- what is generated is current -------------------------------------------------------------------------------------
+def test_nothing_generated_is_out_of_date(): assert project.differences() == {}
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    "A copy of the project on which its tool works: the first room, the top of the package and the index, so that it is quick"
+    kept = re.compile(r'(nbs|upslope)/([^/]*core/|13-surface/03|images|index|\w+\.py$)')
+    for path in committed():
+        name = path.relative_to(ROOT)
+        if name.parts[0] in ('nbs', 'upslope') and not kept.match(name.as_posix()): continue
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path/name)
+    monkeypatch.setattr(project, 'ROOT', tmp_path)
+    project.sync()   # the index of symbols is smaller here
+    return tmp_path
+
+def edit(path, old, new):
+    text = path.read_text(encoding='utf-8')
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding='utf-8')
+
+MISTAKES = {   # name of the mistake -> (how to make it, the files that are then wrong)
+    'an exported module edited by hand': (lambda at: edit(at/'upslope/core/seeds.py', '>> 1', '>> 2'), {'upslope/core/seeds.py'}),
+    'a module whose notebook is gone': (lambda at: (at/'upslope/core/old.py').write_text('x = 1\n'), {'upslope/core/old.py'}),
+    'a notebook that was not exported': (lambda at: edit(at/'nbs/01-core/03_seeds.ipynb', '>> 1', '>> 2'), {'upslope/core/seeds.py'}),
+    'README.md edited by hand': (lambda at: edit(at/'README.md', '# upslope', '# Upslope'), {'README.md'}),
+    'a notebook that was not cleaned': (lambda at: edit(at/'nbs/01-core/03_seeds.ipynb', '"execution_count": null', '"execution_count": 7'), {'nbs/01-core/03_seeds.ipynb'}),
+    'a warning that names a folder of this machine': (lambda at: edit(at/'nbs/01-core/03_seeds.ipynb', '"outputs": []',
+        '"outputs": [{"name": "stderr", "output_type": "stream", "text": ["lib/site-packages/x.py:1: Warning\\n"]}]'), {'nbs/01-core/03_seeds.ipynb'}),
+    'another description': (lambda at: edit(at/'settings.ini', 'description = Deep', 'description = Very deep'), {'pyproject.toml'}),
+    'another version': (lambda at: edit(at/'settings.ini', 'version = ', 'version = 9'), {'nbs/13-surface/03_package.ipynb', 'upslope/__init__.py'}),
+    'a picture that nothing shows': (lambda at: [(at/'nbs/images').mkdir(exist_ok=True), (at/'nbs/images/readme-99.png').write_bytes(b'')], {'nbs/images/readme-99.png'}),
+}
+
+@pytest.mark.parametrize('mistake', MISTAKES)
+def test_each_mistake_is_found_and_mended_and_checking_changes_nothing(mistake, copy, capsys):
+    make, wrong = MISTAKES[mistake]
+    make(copy)
+    before = project.files(copy)
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match='fix:  make export'): project.check()
+    assert set(re.findall(r'^([\w./-]+): ', capsys.readouterr().err, flags=re.M)) == wrong
+    assert project.files(copy) == before
+    project.sync()
+    assert project.differences() == {}
+
+def test_bump_raises_the_version_everywhere(copy):
+    project.bump('1')
+    major, minor, _ = INI['version'].split('.')
+    new = f'{major}.{int(minor) + 1}.0'
+    assert f'version = {new}\n' in (copy/'settings.ini').read_text() and f"__version__ = '{new}'" in (copy/'upslope/__init__.py').read_text()
+    assert project.differences() == {}
+
+# -- notebooks --------------------------------------------------------------------------------------------------------
+def test_no_merge_conflict_is_left_in_a_notebook():
+    for path in notebooks():
+        for kind in ('code', 'markdown', 'raw'):
+            for source in cells(path, kind): assert not re.search(r'^`?(<{7}|>{7}|={7}$)', source, flags=re.M), f'{path}: {source}'
+
+def test_every_notebook_was_run():
+    for path in notebooks():
+        code = [cell for cell in json.loads(path.read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'code']
+        outputs = [cell['outputs'] for cell in code]
+        only_lists = all(re.match(r'#\| *(export|default_exp)', ''.join(cell['source'])) for cell in code)   # an index may show nothing
+        assert any(outputs) or only_lists, f'{path} shows nothing: let a cell show a result. fix: make prepare'
+        assert not any(output['output_type'] == 'error' for each in outputs for output in each), f'{path} shows an error that nobody expected'
+
+def exported(source): return re.match(r'#\| *exports?\b', source)
+
+def test_every_public_definition_is_used_in_a_notebook_or_a_test():
+    "An index only lists names; what no other cell and no test mentions was never called. Tests may build the names of 1D, 2D and 3D layers"
+    def family(name): return re.sub(r'[123]D$', 'nD', name)
+    sources = [source for path in notebooks() if path.name != 'index.ipynb' for source in cells(path)]
+    tests = [path.read_text(encoding='utf-8') for path in (ROOT/'tests').rglob('*.py')]
+    words = Counter(map(family, re.findall(r'\w+', '\n'.join(sources + tests))))
+    nodes = [node for source in sources if exported(source) for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    defined = Counter(family(node.name) for node in nodes if not node.name.startswith('_'))
+    unused = [name for name, n in defined.items() if words[name] <= n]
+    assert defined and not unused, f"nothing uses {', '.join(unused)}"
+
+# -- the package ------------------------------------------------------------------------------------------------------
+def test_imports_obey_the_law(): assert import_law.faults(ROOT) == []
+
+TREES = {   # modules with what they import -> words of the fault; None: there is none
+    'to a smaller notebook': ({'01-core/02_b': 'from upslope.core.a import x', '01-core/01_a': ''}, None),
+    'to a smaller folder': ({'02-layers/01_b': 'import upslope.core.a', '01-core/05_a': ''}, None),
+    'an index to its room': ({'01-core/index': 'from .a import x', '01-core/01_a': ''}, None),
+    'to a larger notebook': ({'01-core/01_b': 'from .a import x', '01-core/02_a': ''}, 'core.b (01-01) imports core.a (01-02), which comes later'),
+    'to a larger folder, inside a function': ({'01-core/01_b': 'def f():\n    from ..layers import a', '02-layers/01_a': ''}, 'imports layers.a (02-01), which comes later'),
+    'to its own index': ({'01-core/01_b': 'from upslope.core import x', '01-core/index': ''}, 'imports core (01-index), which comes later'),
+    'training to layers': ({'04-train/01_b': 'import upslope.layers.a as a', '02-layers/01_a': ''}, 'layers.a (02-01), which is a room that stays apart'),
+    'text to another applied room': ({'09-text/01_b': 'from upslope.diffeq import a', '08-diffeq/01_a': ''}, 'stays apart'),
+}
+
+@pytest.mark.parametrize('tree', TREES)
+def test_law_finds_what_is_wrong_and_nothing_else(tree, tmp_path):
+    contents, fault = TREES[tree]
+    for name, code in contents.items():
+        folder, notebook = name.split('/')
+        room = folder.partition('-')[2]
+        module = '__init__' if notebook == 'index' else notebook.partition('_')[2]
+        for path, text in [(tmp_path/'nbs'/f'{name}.ipynb', f'#| default_exp {room}.{module}'), (tmp_path/'upslope'/room/f'{module}.py', code)]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    found = import_law.faults(tmp_path)
+    assert (found == []) if fault is None else (len(found) == 1 and fault in found[0]), found
+
+def test_no_star_import_in_the_package():
+    for path in (ROOT/'upslope').rglob('*.py'):
+        stars = [node.lineno for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))) if isinstance(node, ast.ImportFrom) and node.names[0].name == '*']
+        assert not stars or path.name == 'all.py', f'{path}:{stars}'
+
+LOADED = 'import sys; print(*[m for m in ("upslope.core", "torch", "fastai", "matplotlib") if m in sys.modules])'
+
+def test_importing_the_package_loads_no_room(): assert python('import upslope, upslope.__init__; dir(upslope);' + LOADED) == []
+
+@pytest.mark.parametrize('room', ['core', 'layers'])
+def test_first_rooms_do_not_load_fastai(room):
+    if not (ROOT/'upslope'/room).exists(): pytest.skip(f'there is no room {room} yet')
+    assert 'fastai' not in python(f'import upslope.{room};' + LOADED)
+
+def test_every_room_lists_its_public_names_and_no_other_room_has_them():
+    import upslope
+    assert set(upslope.public_names().values()) == set(upslope.rooms()), 'a room has no index.ipynb that lists its public names'
+    owners = {}
+    for room in upslope.rooms():
+        for name in getattr(upslope, room).__all__:
+            value = getattr(getattr(upslope, room), name)
+            assert owners.setdefault(name, (room, value))[1] is value, f'{name} is one thing in {owners[name][0]} and another in {room}'
+
+def test_star_import_gives_the_names_of_every_room():
+    import upslope
+    assert set(upslope.public_names()) <= set(python('from upslope.all import *; print(*dir())'))
+
+# -- nothing of one machine -------------------------------------------------------------------------------------------
+def test_no_path_of_a_machine_is_committed():
+    here = {str(path) + os.sep for path in (ROOT, ROOT.parent, Path.home(), Path(sys.prefix)) if len(path.parts) > 1}
+    pattern = re.compile('|'.join([*map(re.escape, here), r'/(?:home|Users)/\w+/', r'[A-Z]:\\\\Users', r'/ipykernel_\d']))
+    for path in committed():
+        if path.suffix in ('.png', '.svg', '.ico'): continue
+        found = pattern.search(path.read_text(encoding='utf-8'))
+        assert not found, f'{path.relative_to(ROOT)} holds {found[0]}'
+
+# -- workflows --------------------------------------------------------------------------------------------------------
+WORKFLOWS = sorted((ROOT/'.github'/'workflows').glob('*.y*ml'))
+
+@pytest.mark.parametrize('path', WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_parses_and_calls_targets_that_exist(path):
+    flow = yaml.safe_load(path.read_text(encoding='utf-8'))
+    assert flow['name'] and flow[True] and flow['permissions'] == {'contents': 'read'}   # YAML reads the key `on` as true
+    targets = set(re.findall(r'^([\w-]+):', (ROOT/'Makefile').read_text(), flags=re.M))
+    steps = [step for job in flow['jobs'].values() for step in job['steps']]
+    assert all(('uses' in step) != ('run' in step) for step in steps)
+    called = {target for step in steps for target in re.findall(r'^ *make ([\w-]+)', step.get('run', ''), flags=re.M)}
+    assert called and called <= targets
+
+def test_release_publishes_by_trust_and_not_by_token():
+    text = (ROOT/'.github/workflows/release.yaml').read_text(encoding='utf-8')
+    publish = yaml.safe_load(text)['jobs']['publish']
+    assert publish['permissions'] == {'id-token': 'write'} and publish['environment'] == 'pypi' and publish['needs'] == 'build'
+    assert any(step.get('uses', '').startswith('pypa/gh-action-pypi-publish@') for step in publish['steps']) and 'secrets.' not in text
