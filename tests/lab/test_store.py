@@ -1,0 +1,187 @@
+"The store's promises, kept through kills, full disks and many processes at once"
+import json, os, random, resource, signal, sqlite3, subprocess, sys, threading, time
+import pytest
+from hypothesis import given, settings, strategies as st
+from upslope.core import StoreError
+from upslope.lab.store import Config, Store
+
+CONFIGS = [Config(f'c{i}', f'k{i}', json.dumps(dict(i=i))) for i in range(4)]
+
+def python(code, *args, **kwargs):
+    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+WORKER = """
+import sys, time
+from upslope.lab.store import Store
+store = Store(sys.argv[1])
+while (claim := store.claim('s')) is not None:
+    for epoch in range(5):
+        time.sleep(.02)
+        store.log(claim, epoch, dict(loss=claim.run*100 + epoch, acc=epoch))
+        print('logged', claim.run, claim.attempt, epoch, flush=True)   # only now it is acknowledged
+    store.finish(claim, dict(score=claim.run), {})
+    print('done', claim.run, flush=True)
+"""
+
+def test_kill_at_random_moments(tmp_path):
+    "Workers are killed again and again: nothing acknowledged is lost, nothing is torn, every run is done once"
+    store = Store(tmp_path/'s.db')
+    store.declare('s', CONFIGS, list(range(15)), {})
+    chance,acknowledged,kills = random.Random(0),{},0
+    for trial in range(200):
+        requeued = store.requeue('s')
+        if not store.query("SELECT 1 FROM run WHERE status!='done' LIMIT 1"): break
+        workers = [python(WORKER, store.path) for _ in range(2)]
+        time.sleep(chance.uniform(.1, .5) if trial < 20 else 5)   # after 20 rounds of kills they may finish
+        for w in workers: kills += w.poll() is None; w.kill()
+        for w in workers:
+            for line in w.communicate()[0].splitlines():
+                word,*numbers = line.split()
+                acknowledged.setdefault(word, set()).add(tuple(map(int, numbers)))
+        store.check()
+        for run, attempt, epoch in acknowledged.get('logged', ()):
+            now = store.query('SELECT attempt FROM run WHERE id=?', run)[0]['attempt']
+            rows = store.query('SELECT name, value FROM metric WHERE run=? AND epoch=? ORDER BY name', run, epoch)
+            if now == attempt: assert [r['value'] for r in rows] == [epoch, run*100 + epoch]
+            else: assert len(rows) in (0, 2)   # a later attempt began again; an epoch is there whole or not at all
+        for run, in acknowledged.get('done', ()): assert store.query('SELECT status FROM run WHERE id=?', run)[0]['status'] == 'done'
+    assert kills >= 20, 'too few kills to prove anything'
+    assert store.query('SELECT status, count(*) n FROM run GROUP BY status') == [dict(status='done', n=60)]
+    assert store.query('SELECT count(*) n FROM metric')[0]['n'] == 60*10
+    assert len(acknowledged['done']) <= 60 and store.query('SELECT sum(value) t FROM result')[0]['t'] == sum(range(1, 61))
+
+def test_eight_processes_make_one_store(tmp_path):
+    code = "import sys; from upslope.lab.store import Store; s = Store(sys.argv[1]); s.check(); print(s.query('PRAGMA user_version')[0]['user_version'])"
+    for trial in range(3):
+        made = [python(code, tmp_path/f'{trial}.db') for _ in range(8)]
+        assert [p.communicate() for p in made] == [('1\n', '')]*8
+
+def test_killed_while_being_made(tmp_path):
+    "A store whose making was interrupted is made anew, not taken for a foreign file"
+    code = "import sys; from upslope.lab.store import Store; print('go', flush=True); Store(sys.argv[1])"
+    for trial in range(25):
+        path = tmp_path/f'{trial}.db'
+        p = python(code, path)
+        p.stdout.readline()
+        time.sleep(trial*.0008)
+        p.kill(); p.communicate()
+        with Store(path) as s: s.check(); s.declare('s', CONFIGS, [0], {})
+
+def test_each_run_is_claimed_once(tmp_path):
+    store = Store(tmp_path/'s.db')
+    store.declare('s', CONFIGS, list(range(50)), {})
+    code = "import sys; from upslope.lab.store import Store; s = Store(sys.argv[1])\nwhile (c := s.claim('s')): print(c.run)"
+    claimed = [int(o) for p in [python(code, store.path) for _ in range(4)] for o in p.communicate()[0].split()]
+    assert sorted(claimed) == list(range(1, 201))
+
+def test_disk_full(tmp_path):
+    "A full disk is named as the cause; what was stored before is intact, and goes on when there is room"
+    store = Store(tmp_path/'s.db')
+    store.declare('s', CONFIGS, [0], {})
+    claim = store.claim('s')
+    store.log(claim, 0, {f'm{i}': i for i in range(100)})
+    pages = store.query('PRAGMA page_count')[0]['page_count']
+    store.query(f'PRAGMA max_page_count={pages}')
+    with pytest.raises(StoreError, match='disk is full'):
+        for epoch in range(1, 1000): store.log(claim, epoch, {f'm{i}': i for i in range(100)})
+    kept = store.query('SELECT epoch, count(*) n FROM metric GROUP BY epoch')
+    assert kept and all(r['n'] == 100 for r in kept)
+    store.query(f'PRAGMA max_page_count={pages+1000}')
+    store.log(claim, epoch, {f'm{i}': i for i in range(100)})
+    store.check()
+
+def test_file_size_limit(tmp_path):
+    "The system's own limit, in the middle of a commit"
+    code = """if 1:
+        import resource, signal, sys
+        from upslope.core import StoreError
+        from upslope.lab.store import Store, Config
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        store = Store(sys.argv[1])
+        store.declare('s', [Config('c', 'k', '{}')], [0], {})
+        claim = store.claim('s')
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+        for epoch in range(100_000):
+            try: store.log(claim, epoch, {f'm{i}': i for i in range(50)})
+            except StoreError as e: print(epoch, str(e).splitlines()[0]); break
+    """
+    out,err = python(code, tmp_path/'s.db').communicate()
+    assert not err, err
+    epochs = int(out.split()[0])
+    with Store(tmp_path/'s.db') as store:
+        store.check()
+        assert store.query('SELECT count(*) n FROM metric')[0]['n'] == 50*epochs and epochs > 10
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_read_only(tmp_path):
+    with Store(tmp_path/'s.db') as store: store.declare('s', CONFIGS, [0], {})
+    (tmp_path/'s.db').chmod(0o444)
+    with pytest.raises(StoreError, match='read-only'): Store(tmp_path/'s.db').claim('s')
+
+def test_damage_is_told(tmp_path):
+    "Random bytes inside the file: the check finds them, or they hit nothing that is in use"
+    with Store(tmp_path/'s.db') as store:
+        store.declare('s', CONFIGS, list(range(20)), {})
+        while claim := store.claim('s'): store.log(claim, 0, {f'm{i}': float(i) for i in range(20)})
+        store.query('PRAGMA wal_checkpoint(TRUNCATE)')
+        before = store.query('SELECT * FROM metric ORDER BY run, name')
+    whole,chance,found = (tmp_path/'s.db').read_bytes(),random.Random(1),0
+    for trial in range(30):
+        at = chance.randrange(4096, len(whole) - 64)   # not the header: a file without one is no store
+        (tmp_path/'d.db').write_bytes(whole[:at] + chance.randbytes(64) + whole[at+64:])
+        for tail in ('-wal', '-shm'): (tmp_path/f'd.db{tail}').unlink(missing_ok=True)
+        try:
+            with Store(tmp_path/'d.db') as store: store.check()
+        except StoreError as e: found += 'damaged' in str(e)
+    assert found >= 10
+
+def test_late_results_of_a_given_up_worker(tmp_path):
+    "However claims, deaths and results are interleaved, a run's numbers come from its last attempt alone"
+    @settings(max_examples=30, deadline=None)
+    @given(st.lists(st.sampled_from(['log', 'die', 'late log', 'late finish', 'finish']), max_size=12), st.integers(0, 10**9))
+    def holds(events, salt):
+        path = tmp_path/f'{salt}-{time.monotonic_ns()}.db'
+        with Store(path) as store:
+            store.declare('s', CONFIGS[:1], [0], {})
+            dead = json.dumps(dict(host=__import__('socket').gethostname(), pid=2**22 + 1, start='0'))
+            claims,logged,finished = [store.claim('s', process=dead)],{},False
+            for i, event in enumerate(events):
+                if event == 'die' and not finished:
+                    assert store.requeue('s') == 1
+                    claims.append(store.claim('s', process=dead)); logged = {}
+                elif event == 'log' and not finished: store.log(claims[-1], i, dict(a=i)); logged[i] = i
+                elif event == 'finish' and not finished: store.finish(claims[-1], dict(score=i), {}); finished = True
+                elif event.startswith('late') and len(claims) > 1:
+                    with pytest.raises(StoreError, match='no longer'):
+                        store.log(claims[0], 99, dict(a=99)) if event == 'late log' else store.finish(claims[0], dict(score=99), {})
+            assert {r['epoch']: r['value'] for r in store.query('SELECT epoch, value FROM metric')} == logged
+    holds()
+
+def test_threads_share_one_store(tmp_path):
+    "A heartbeat may come from another thread while the run logs"
+    store = Store(tmp_path/'s.db')
+    store.declare('s', CONFIGS[:1], [0], {})
+    claim,stop = store.claim('s'),threading.Event()
+    def pulse():
+        while not stop.is_set(): store.beat('s', claim)
+    t = threading.Thread(target=pulse); t.start()
+    for epoch in range(300): store.log(claim, epoch, dict(a=epoch))
+    stop.set(); t.join()
+    assert store.query('SELECT count(*) n FROM metric')[0]['n'] == 300
+
+def test_many_stores_in_one_process(tmp_path):
+    "A file that is opened and closed by others of this process keeps its locks: nothing is damaged while another process works on it"
+    path = tmp_path/'s.db'
+    store = Store(path)
+    store.declare('s', CONFIGS, list(range(40)), {})
+    workers = [python(WORKER.replace('time.sleep(.02)', 'time.sleep(.001)'), path) for _ in range(2)]
+    while any(w.poll() is None for w in workers):
+        with Store(path) as other: other.query('SELECT count(*) FROM metric')
+        store.query('SELECT count(*) FROM metric')
+    for w in workers: assert 'Error' not in w.communicate()[1]
+    with pytest.raises(StoreError, match='no store'): Store(__file__)
+    locks = open('/proc/locks').read() if os.path.exists('/proc/locks') else ''
+    inode = os.stat(path).st_ino
+    if locks: assert any(f'{os.getpid()} ' in line and f':{inode} ' in line for line in locks.splitlines()), 'our connection has lost its lock'
+    store.check()
+    assert store.query("SELECT count(*) n FROM run WHERE status='done'")[0]['n'] == 160
