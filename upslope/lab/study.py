@@ -14,7 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, StoreError, UpslopeError, unknown
-from .design import BASELINES, DESIGNS, Variant, check_axes, to_config
+from .axes import axis_from_json, axis_to_json, check_axes, values_of
+from .baselines import BASELINES
+from .design import Variant, as_design, to_config
 from .recipe import Recipe, as_json, from_json, show
 from .report import write_report
 from .runners import Board, Workers
@@ -45,7 +47,7 @@ class Study:
         axes=None,                    # setting -> values to vary around the base; a list of such dicts: steps, each around the winner of the one before
         seeds=6,                      # how many, or which; below 6 an exact paired test cannot reach p < 0.05
         baselines='auto',             # trivial baselines: 'auto' (by task), None, or a list of functions that give scikit-learn estimators
-        design:str='one_at_a_time',   # or 'grid': all combinations
+        design='one_at_a_time',       # or 'grid', 'factorial', or one with options: `factorial(1/2)`, `random(20)`, `latin_hypercube(20)`
         metric:str=None,              # decides what is best, such as 'valid_accuracy'; None: by task
         mode:str=None,                # 'max' or 'min'; None: 'min' for losses and errors
         store='runs/store.db',        # a `Store` or its path
@@ -53,16 +55,15 @@ class Study:
         if not re.fullmatch(r'[\w .-]+', name or ''): raise ArgumentError('A study needs a name of letters, digits, spaces and -_.', got=f'{name=}')
         if not isinstance(recipe, Recipe): raise ArgumentError('A study needs a recipe.', got=f'recipe={recipe!r:.60}', fix="Recipe(data='digits', model=...)")
         if recipe.is_estimator: raise ArgumentError('The base of a study is a network; estimators are its baselines.', got=repr(recipe), fix='baselines=[...]')
-        if design not in DESIGNS: raise unknown('design', design, DESIGNS)
         if mode not in (None, 'min', 'max'): raise ArgumentError('A study cannot have this mode.', got=f'{mode=}', need="'min' or 'max'")
         if baselines is not None and baselines != 'auto' and not (hasattr(baselines, '__iter__') and all(callable(b) for b in baselines)):
             raise ArgumentError('The baselines are functions that give estimators.', got=f'{baselines=}', need="'auto', None, or a list of such functions")
-        self.name,self.recipe,self.steps,self.seeds,self.baselines,self.design = name,recipe,_steps(axes),_seeds(seeds),baselines,design
+        self.name,self.recipe,self.steps,self.seeds,self.baselines,self.design = name,recipe,_steps(axes),_seeds(seeds),baselines,as_design(design)
         self._metric,self._mode = metric,mode
         bases = [recipe]   # each step must fit whatever may win before it
         for step in self.steps:
             for base in bases: check_axes(base, step)
-            bases = bases + [b.but(model=m) for b in bases[:1] for m in step.get('model', [])]
+            bases = bases + [b.but(model=m) for b in bases[:1] for m in (values_of(step['model'], b) if 'model' in step else [])]
         self.store = store if isinstance(store, Store) else Store(store)
 
     @classmethod
@@ -73,7 +74,7 @@ class Study:
             store = Store(store)
         if name not in store.studies: raise unknown('study', name, store.studies, f'in {store.path}')
         d = json.loads(store.query('SELECT declaration FROM study WHERE name=?', name)[0]['declaration'])
-        return cls(name, Recipe.from_json(d['recipe']), [from_json(s) for s in d['steps']], d['seeds'], from_json(d['baselines']), d['design'], d['metric'], d['mode'], store)
+        return cls(name, Recipe.from_json(d['recipe']), [{k: axis_from_json(v) for k, v in s.items()} for s in d['steps']], d['seeds'], from_json(d['baselines']), d['design'], d['metric'], d['mode'], store)
 
     @property
     def _declared(self) -> dict:
@@ -124,8 +125,8 @@ def run(self:Study,
 def _run(self:Study, pool, board):
     configs = [to_config(v, 0, 'baseline') for v in self._baselines()]
     board.metric,mode = self._resolve()
-    declaration = dict(recipe=self.recipe.to_json(), steps=[as_json({k: tuple(v) for k, v in s.items()}) for s in self.steps], seeds=self.seeds,
-                       baselines=as_json(self.baselines if self.baselines in (None, 'auto') else tuple(self.baselines)), design=self.design, metric=board.metric, mode=mode, bases=[])
+    declaration = dict(recipe=self.recipe.to_json(), steps=[{k: axis_to_json(v) for k, v in s.items()} for s in self.steps], seeds=self.seeds,
+                       baselines=as_json(self.baselines if self.baselines in (None, 'auto') else tuple(self.baselines)), design=self.design.to_json(), metric=board.metric, mode=mode, bases=[])
     self.store.declare(self.name, configs, self.seeds, declaration)
     self._probe(pool, board)
     base = Variant(self.recipe['model'].__name__, self.recipe)
@@ -133,7 +134,7 @@ def _run(self:Study, pool, board):
         if step: base = self._winner(board.metric, mode)
         declaration['bases'].append(base.label)
         known = {c.key for c in configs}
-        configs += [to_config(v, step) for v in DESIGNS[self.design](base.recipe, axes, base.label) if v.recipe.key not in known]
+        configs += [to_config(v, step) for v in self.design.variants(base.recipe, axes, base.label) if v.recipe.key not in known]
         self.store.declare(self.name, configs, self.seeds, declaration)
         while board.update(): self._tend(pool)
 
@@ -212,7 +213,7 @@ def _paired(self:Study):
 @patch
 def _settings(self:Study):
     "In a grid several axes change together: configuration -> {axis: value}"
-    if self.design != 'grid': return None
+    if not self.design.together: return None
     axes = list(dict.fromkeys(a for s in self.steps for a in s))
     return {label: {a: v.__name__ if callable(v) else v for a in axes for v in [r.settings.get(a)]} for label, r in self._recipes('model').items()}
 
