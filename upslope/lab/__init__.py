@@ -9,7 +9,6 @@ __all__ = ['Recipe', 'Study', 'Store']
 
 # %% ../../nbs/06-lab/index.ipynb #08b61009
 from .store import Store
-from . import claims, reading   # the methods of Store
 from .recipe import Recipe
 from .study import Study
 
