@@ -21,7 +21,7 @@ def seconds_left(
     workers:int=1,   # that work at once
 ) -> float:          # None: nothing is finished yet, so nothing is known
     "How long the runs of `study` that are not ended will still take"
-    means = {r['recipe']: r['s'] for r in store.query("SELECT recipe, avg(finished-started) s FROM run WHERE study=? AND status='done' GROUP BY recipe", study)}
+    means = {r['recipe']: r['s'] for r in store.query("SELECT recipe, avg(spent+coalesce(finished-started, 0)) s FROM run WHERE study=? AND status='done' GROUP BY recipe", study)}
     if not means: return None
     overall,now = sum(means.values())/len(means),time.time()
     rows = store.query("SELECT recipe, status, started, count(*) n FROM run WHERE study=? AND status IN ('queued', 'running', 'paused') GROUP BY recipe, status, CASE status WHEN 'running' THEN id END", study)
@@ -122,7 +122,7 @@ class Board:
     _of = 'FROM run JOIN config ON run.study=config.study AND run.recipe=config.recipe WHERE run.study=?1'
     def _counts(self): return {r['status']: r['n'] for r in self.store.query(f'SELECT status, count(*) n {self._of} GROUP BY status', self.study)}
     def _ended(self, since):
-        rows = self.store.query(f"""SELECT run.id, label, seed, status, error, stop, finished, finished-started seconds, (SELECT value FROM result WHERE run=run.id AND name=?2) score
+        rows = self.store.query(f"""SELECT run.id, label, seed, status, error, stop, finished, spent+coalesce(finished-started, 0) seconds, (SELECT value FROM result WHERE run=run.id AND name=?2) score
             {self._of} AND finished>=?3 AND status IN ('done', 'failed', 'stopped') ORDER BY finished""", self.study, self.metric, since)
         if rows: self.since = max(self.since, rows[-1]['finished'] - 60)
         return rows
@@ -134,7 +134,7 @@ class Board:
         notes = [f'[red]{failed} failed[/red]' if failed else '', f"next {following[0]['label']} · seed {following[0]['seed']}" if following else '',
                  f'{in_words(self.left)} left, until {clock(self.left)}' if self.left else '']
         self.progress.update(self.total, total=sum(self.counts.values()), completed=ended, note=' · '.join(filter(None, notes)))
-        running = self.store.query(f"SELECT run.id, label, seed, recipe {self._of} AND status='running' ORDER BY run.id LIMIT 32", self.study)
+        running = self.store.query(f"SELECT run.id, label, seed, run.recipe {self._of} AND status='running' ORDER BY run.id LIMIT 32", self.study)
         for id in [i for i in self.lines if i not in {r['id'] for r in running}]: self.progress.remove_task(self.lines.pop(id))
         for r in running:
             if r['id'] not in self.lines:

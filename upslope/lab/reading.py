@@ -12,7 +12,7 @@ import json, shlex, sys
 from zlib import crc32
 from fastcore.basics import patch
 from ..core.errors import unknown
-from .claims import checksum
+from .claims import checksum, text_sum
 from .store import Store, damaged
 
 # %% ../../nbs/06-lab/03_reading.ipynb #77da8cca
@@ -24,25 +24,31 @@ def studies(self:Store) -> list:
 def _known(self, study):
     if study not in self.studies: raise unknown('study', study, self.studies, f'in {self.path}')
 
-def _rows(self, sql, *args):
-    if self.damage: raise self.damage
-    with self.lock: return self.db.execute(sql, args).fetchall()
-
 @patch
 def runs(self:Store, study:str):
     "Frame with a row per run: run, step, config, kind, axis, value, seed, status, seconds, error, engine, and one column per final metric"
     import pandas as pd
     _known(self, study)
     columns = ['run', 'step', 'config', 'kind', 'axis', 'value', 'seed', 'status', 'seconds', 'error', 'engine']
-    frame = pd.DataFrame(_rows(self, """SELECT run.id, step, label, kind, axis, value, seed, status, finished-started, error, engine
+    for label, sum, *said in self.rows('SELECT label, sum, step, label, recipe, kind, axis, value FROM config WHERE study=?', study):
+        if sum not in (None, text_sum(*said)): raise damaged(self.path, f'the configuration {label!r} is not the one that was written')
+    frame = pd.DataFrame(self.rows("""SELECT run.id, step, label, kind, axis, value, seed, status, spent+coalesce(finished-started, 0), error, engine
         FROM config JOIN run ON run.study=config.study AND run.recipe=config.recipe WHERE config.study=? ORDER BY position, seed""", study), columns=columns)
-    results = _rows(self, "SELECT run.id, result_sum, name, value FROM run JOIN result ON run.id=result.run WHERE study=? AND status IN ('done', 'stopped') ORDER BY run.id, name", study)
+    ended = "status IN ('done', 'stopped') AND study=?"
+    results = self.rows(f'SELECT id, name, value FROM run JOIN result ON run.id=result.run WHERE {ended} ORDER BY id, name', study)
+    ids,names,values = zip(*results) if results else [()]*3
+    place = {ids[a]: (a, b) for a, b in _groups(ids)}
+    for run, sum, recipe, seed in self.rows(f'SELECT id, result_sum, recipe, seed FROM run WHERE {ended}', study):
+        a,b = place.get(run, (0, 0))
+        if not _fits(sum, lambda: checksum(names[a:b], [0]*(b-a), values[a:b], text_sum(recipe, seed))): raise damaged(self.path, f'the results of run {run} are not those that were written')
     if not results: return frame
-    ids,sums,names,values = zip(*results)
-    for a, b in _groups(ids):
-        if sums[a] is not None and sums[a] != checksum(names[a:b], [0]*(b-a), values[a:b]): raise damaged(self.path, f'the results of run {ids[a]} are not those that were written')
     wide = pd.DataFrame(dict(run=ids, name=names, value=values)).pivot(index='run', columns='name', values='value').astype(float)
     return frame.merge(wide, how='left', left_on='run', right_index=True)
+
+def _fits(sum, compute):
+    "Whether a checksum is that of what was read; a value of another type than was written has none"
+    try: return sum is None or sum == compute()
+    except (TypeError, ValueError): return False
 
 def _groups(ids):
     "(start, end) of each stretch of equal values"
@@ -55,18 +61,18 @@ def _groups(ids):
 @patch
 def history(self:Store, study:str):
     "Tidy frame of all that was logged: run, epoch, metric, value"
-    import pandas as pd
+    import numpy as np, pandas as pd
     _known(self, study)
-    rows = _rows(self, 'SELECT metric.run, epoch, name, metric.value FROM run JOIN metric ON metric.run=run.id WHERE study=? ORDER BY metric.run, name, epoch', study)
+    rows = self.rows('SELECT metric.run, epoch, name, metric.value FROM run JOIN metric ON metric.run=run.id WHERE study=? ORDER BY metric.run, name, epoch', study)
     ids,epochs,names,values = zip(*rows) if rows else [()]*4
-    frame = pd.DataFrame(dict(run=ids, epoch=epochs, metric=names, value=pd.array(values, dtype='float64') if not values else values)).astype(dict(run=int, epoch=int, value=float))
-    sums = dict(_rows(self, "SELECT id, metric_sum FROM run WHERE study=? AND metric_sum IS NOT NULL AND status IN ('done', 'stopped', 'failed')", study))
-    data,steps = frame.value.to_numpy(copy=True),frame.epoch.to_numpy(dtype='int64')
-    data[data != data] = float('nan')   # one pattern of bits for all that is not a number
-    for a, b in _groups(ids):
-        if sums.get(ids[a]) not in (None, crc32(data[a:b].tobytes(), crc32(steps[a:b].tobytes(), crc32('\n'.join(names[a:b]).encode())))):
-            raise damaged(self.path, f'the numbers that run {ids[a]} logged are not those that were written')
-    return frame
+    try: data,steps = np.array(values, dtype='float64'),np.array(epochs, dtype='int64')   # None becomes NaN
+    except (TypeError, ValueError) as e: raise damaged(self.path, f'a number is none: {e}') from e
+    place = {ids[a]: (a, b) for a, b in _groups(ids)}
+    for run, sum in self.rows("SELECT id, metric_sum FROM run WHERE study=? AND metric_sum IS NOT NULL AND status IN ('done', 'stopped', 'failed')", study):
+        a,b = place.get(run, (0, 0))
+        if not _fits(sum, lambda: crc32(data[a:b].tobytes(), crc32(steps[a:b].tobytes(), crc32('\n'.join(names[a:b]).encode())))):
+            raise damaged(self.path, f'the numbers that run {run} logged are not those that were written')
+    return pd.DataFrame(dict(run=np.array(ids, dtype='int64'), epoch=steps, metric=pd.Series(names, dtype=object), value=data))
 
 # %% ../../nbs/06-lab/03_reading.ipynb #e5ea948d
 class Reproduction(str):
@@ -82,7 +88,7 @@ class Run:
         row = rows[0]
         self.store,self.id,self.study,self.config,self.seed,self.status = store,id,row['study'],row['label'] or row['recipe'],row['seed'],row['status']
         self.attempt,self.error,self.engine,self.reason,self.why_stopped = row['attempt'],row['error'],row['engine'],row['reason'],row['stop']
-        self.seconds = row['finished'] - row['started'] if row['finished'] and row['started'] else None
+        self.seconds = row['spent'] + row['finished'] - (row['started'] or row['finished']) if row['finished'] else None
         self.body,self.context = row['body'],json.loads(row['context'] or '{}')
 
     def results(self) -> dict:

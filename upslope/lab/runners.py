@@ -58,14 +58,17 @@ class Workers:
         study:str,               # whose runs to take
         n:int=None,              # how many; None: one per core
         checkpoint_s:float=30.,  # seconds between two checkpoints of a run
+        threads:int=None,        # of each worker; None: its share of the cores, one if there are as many workers as cores
     ):
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1): raise ArgumentError('A study needs at least one worker.', got=f'workers={n!r}', fix='workers=None for one per core')
+        if threads is not None and (not isinstance(threads, int) or threads < 1): raise ArgumentError('A worker needs at least one thread.', got=f'{threads=}', fix='threads=1')
         if not checkpoint_s > 0: raise ArgumentError('There is no such interval.', got=f'{checkpoint_s=}', need='seconds, > 0')
         self.store,self.study,self.checkpoint_s = store,study,checkpoint_s
         self.n = n or self.default_n()
-        self.threads,self.workers,self.deaths = max(1, n_cores()//self.n),[],0
+        self.threads,self.workers,self.deaths = threads or self.share(),[],0
 
     def default_n(self) -> int: return n_cores()
+    def share(self) -> int: return max(1, n_cores()//self.n)
     def open(self): "Get ready to launch"
     def close(self): "Nothing will be launched any more"
     def launch(self, command:list, env:dict, log:Path):
@@ -117,13 +120,12 @@ def _reach(address):
 
 class RayWorkers(Workers):
     "Worker processes that Ray starts"
-    def __init__(self, store, study, n=None, checkpoint_s=30.,
+    def __init__(self, store, study, n=None, checkpoint_s=30., threads=1,
         address:str=None,   # of a cluster; None: $RAY_ADDRESS, the cluster that we are connected to, or a new one on this machine
     ):
         self.ray,self.address,self.ours = _needs('ray', 'ray'),address or os.environ.get('RAY_ADDRESS'),False
         if self.address and self.address not in ('auto', 'local') and not self.ray.is_initialized(): _reach(self.address)
-        super().__init__(store, study, n, checkpoint_s)
-        self.threads = 1
+        super().__init__(store, study, n, checkpoint_s, threads)
     def default_n(self):
         self.open()
         return max(1, int(self.ray.cluster_resources().get('CPU', 1)))
@@ -136,13 +138,13 @@ class RayWorkers(Workers):
     def close(self):
         if self.ours: self.ray.shutdown()
     def launch(self, command, env, log):
-        return _RayHeld(self.ray, command, env, log)
+        return _RayHeld(self.ray, self.threads, command, env, log)
 
 class _RayHeld:
-    def __init__(self, ray, command, env, log):
+    def __init__(self, ray, threads, command, env, log):
         pickle = importlib.import_module('ray.cloudpickle')
         pickle.register_pickle_by_value(sys.modules[__name__])   # the cluster need not have this notebook's module
-        try: self.actor = ray.remote(num_cpus=1, max_restarts=0)(Held).remote(command, env, str(log))
+        try: self.actor = ray.remote(num_cpus=threads, max_restarts=0)(Held).remote(command, env, str(log))
         finally: pickle.unregister_pickle_by_value(sys.modules[__name__])
         self.ray,self.asked,self.said = ray,0.,None
     def poll(self):
@@ -163,13 +165,13 @@ class _RayHeld:
 # %% ../../nbs/06-lab/14_runners.ipynb #477ed36e
 class SlurmWorkers(Workers):
     "Worker processes that are jobs of SLURM"
-    def __init__(self, store, study, n=None, checkpoint_s=30.,
+    def __init__(self, store, study, n=None, checkpoint_s=30., threads=None,
         cluster:str=None,   # 'slurm', 'local'; None: SLURM if it is installed on this machine
         **parameters        # of submitit's executor: timeout_min, slurm_partition, cpus_per_task, ...
     ):
         self.submitit,self.cluster,self.parameters = _needs('submitit', 'slurm'),cluster,parameters
-        super().__init__(store, study, n, checkpoint_s)
-        self.threads = parameters.get('cpus_per_task', 1)
+        super().__init__(store, study, n, checkpoint_s, threads)
+    def share(self): return self.parameters.get('cpus_per_task', 1)
     def default_n(self):
         if self.cluster == 'local': return n_cores()
         raise ArgumentError('How many jobs?', got='workers=None with backend="slurm"', need='a number of workers', fix='workers=8')
@@ -179,16 +181,19 @@ class SlurmWorkers(Workers):
             self.executor.update_parameters(name='upslope', **self.parameters)
         except (RuntimeError, ValueError, NameError, TypeError) as e: raise WorkerError('submitit cannot make jobs like this.', got=f'cluster={self.cluster!r}, {self.parameters}: {e}', fix="cluster='local' to try it out on this machine") from e
     def launch(self, command, env, log):
+        stop = log.with_name(f"stop-{env['UPSLOPE_WORKER']}")
         def hold():
-            import os, subprocess
+            import os, subprocess, time
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open('ab') as out: p = subprocess.Popen(command, env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=out, stderr=out)
+            while p.poll() is None and not stop.exists(): time.sleep(.1)
+            p.stdin.close()
             return p.wait()
-        try: return _JobHeld(self.executor.submit(hold), log)
+        try: return _JobHeld(self.executor.submit(hold), log, stop)
         except Exception as e: raise WorkerError('SLURM does not take the job.', got=f'{type(e).__name__}: {e}') from e
 
 class _JobHeld:
-    def __init__(self, job, log): self.job,self.log,self.asked,self.said = job,log,0.,None
+    def __init__(self, job, log, stop): self.job,self.log,self.stop,self.asked,self.said = job,log,stop,0.,None
     def poll(self):
         if self.said is None and time.monotonic() - self.asked > .5:
             self.asked = time.monotonic()
@@ -200,9 +205,11 @@ class _JobHeld:
     def words(self): return '\n'.join((self.log.read_text(errors='replace') if self.log.exists() else self.job.stderr() or '').strip().splitlines()[-12:])
     def end(self):
         if self.job.done(): return
-        self.job.cancel()
+        self.stop.touch()   # its job sees the file, ends the worker, and then itself
         end = time.monotonic() + 10
         while not self.job.done() and time.monotonic() < end: time.sleep(.05)
+        if not self.job.done(): self.job.cancel()   # it waits in SLURM's queue, or hangs
+        self.stop.unlink()
 
 BACKENDS = dict(local=Workers, ray=RayWorkers, slurm=SlurmWorkers)
 

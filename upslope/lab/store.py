@@ -31,12 +31,15 @@ CREATE TABLE metric (run INTEGER NOT NULL REFERENCES run, name TEXT NOT NULL, ep
 CREATE TABLE result (run INTEGER NOT NULL REFERENCES run, name TEXT NOT NULL, value REAL, PRIMARY KEY (run, name)) WITHOUT ROWID;
 """, """
 ALTER TABLE recipe ADD COLUMN family TEXT;
+ALTER TABLE recipe ADD COLUMN sum INTEGER;
+ALTER TABLE config ADD COLUMN sum INTEGER;
 ALTER TABLE run ADD COLUMN engine TEXT;
 ALTER TABLE run ADD COLUMN reason TEXT;
 ALTER TABLE run ADD COLUMN until INTEGER;
 ALTER TABLE run ADD COLUMN stop TEXT;
 ALTER TABLE run ADD COLUMN logged INTEGER;
 ALTER TABLE run ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN spent REAL NOT NULL DEFAULT 0;
 ALTER TABLE run ADD COLUMN result_sum INTEGER;
 ALTER TABLE run ADD COLUMN metric_sum INTEGER;
 CREATE INDEX run_ended ON run (study, finished);
@@ -113,7 +116,7 @@ _CAUSES = {'database or disk is full': ('full', 'The disk is full; what was stor
            'unable to open database file': ('closed', 'The store cannot be opened or made.'),
            'disk I/O error': ('full', 'The disk does not take what is written to it; what was stored before is intact.'),
            'file is not a database': ('damaged', 'The store is damaged: its header does not read.'),
-           'database disk image is malformed': ('damaged', 'The store is damaged.')}
+           'database disk image is malformed': ('damaged', 'The store is damaged.'), 'Could not decode to UTF-8': ('damaged', 'The store is damaged: a text in it is none.')}
 PASSING = ('full', 'locked', 'read-only', 'closed')   # reasons that may go away: who has something to write keeps it and tries again
 
 @contextmanager
@@ -121,7 +124,8 @@ def _explained(path):
     "SQLite's errors, with their cause and what to do"
     try: yield
     except sqlite3.Error as e:
-        reason,cause = _CAUSES.get(str(e), ('other', 'The store cannot be used.'))
+        known = next((v for k, v in _CAUSES.items() if str(e).startswith(k)), None)
+        reason,cause = known or ('other', 'The store cannot be used.')
         error = StoreError(cause, got=f"{path}: {e}", fix=f'upslope store salvage {path}' if reason == 'damaged' else None)
         error.reason = reason
         raise error from e
@@ -154,7 +158,7 @@ def damaged(path, what):
     return error
 
 # %% ../../nbs/06-lab/01_store.ipynb #0d4da5aa
-SMALL = 8_000_000  # [bytes]: a store up to this size is checked before it is used, a larger one while it is used
+SMALL = 4_000_000  # [bytes]: a store up to this size is checked before it is used, a larger one while it is used
 
 class Store:
     "All runs of all studies, in one SQLite file (WAL: what was acknowledged survives `kill -9` of any process)"
@@ -225,7 +229,7 @@ class Store:
 
     def _check_beside(self):
         db = _connect(self.path, 30, readonly=True)
-        try: said = db.execute('PRAGMA quick_check(1)').fetchone()[0]
+        try: said = db.execute('PRAGMA integrity_check(1)').fetchone()[0]
         except sqlite3.DatabaseError as e: said = str(e)
         finally: db.close()
         if said not in ('ok', 'interrupted', 'database is locked'): self.damage = damaged(self.path, said.splitlines()[0])
@@ -246,13 +250,18 @@ class Store:
                     if self.db.in_transaction: self.db.execute('ROLLBACK')
                     raise
 
-    def query(self, sql, *args):
+    def query(self, sql, *args) -> list:
         "Rows as dicts"
         if self.damage: raise self.damage
         with self.lock, _explained(self.path):
             cursor = self.db.execute(sql, args)
             names = [d[0] for d in cursor.description]
             return [dict(zip(names, row)) for row in cursor]
+
+    def rows(self, sql, *args) -> list:
+        "Rows as tuples: for many of them"
+        if self.damage: raise self.damage
+        with self.lock, _explained(self.path): return self.db.execute(sql, args).fetchall()
 
     @contextmanager
     def patience(self, timeout_s:float):
@@ -264,8 +273,8 @@ class Store:
             finally: self.db.execute(f'PRAGMA busy_timeout={before}')
 
     def check(self):
-        "An error if the file is damaged (SQLite's quick check: every page, every row, their order)"
-        said = self.query('PRAGMA quick_check(1)')[0]['quick_check']
+        "An error if the file is damaged (SQLite's integrity check: every page, every row, their order, the indices)"
+        said = self.query('PRAGMA integrity_check(1)')[0]['integrity_check']
         if said != 'ok': raise damaged(self.path, said.splitlines()[0])
 
     def folder(self, run:int) -> Path:
