@@ -13,7 +13,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/00_processes.ipynb #f761cc02
-import multiprocessing.connection, os, pickle, sys, tempfile, time, traceback
+import multiprocessing.connection, os, pickle, sys, tempfile, threading, time, traceback
 from pathlib import Path
 import torch, torch.distributed as dist
 from fastai.data.load import DataLoader as FastaiDataLoader
@@ -58,10 +58,15 @@ def leave():
 
 class ProcessFailed(UpslopeError, RuntimeError): "One of several processes has failed, and the others were ended"
 
+def _follow(parent):
+    "End when the process that started this one is gone"
+    while os.getppid() == parent: time.sleep(1)
+    os._exit(1)
 def _child(function, args, i, n, store, pipe):
     if i: sys.stdout = open(os.devnull, 'w')  # one of them prints
     try:
         torch.set_num_threads(1)
+        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
         os.environ.update(RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE=str(n))
         dist.init_process_group('gloo', store=dist.FileStore(store, n), rank=i, world_size=n)
         answer = pickle.dumps((True, function(*args)))
@@ -69,6 +74,12 @@ def _child(function, args, i, n, store, pipe):
     except BaseException as e: answer = pickle.dumps((False, (''.join(traceback.format_exception_only(e)).strip(), traceback.format_exc())))
     sys.stdout.flush()
     pipe.send_bytes(answer)
+
+def _answer(pipe, child):
+    try: return pickle.loads(pipe.recv_bytes())
+    except EOFError:
+        child.join()
+        return False,(f'no answer, exit code {child.exitcode}', '')
 
 def launch(
     function,         # called in each process; `rank()` tells it which it is
@@ -83,7 +94,7 @@ def launch(
     fork = multiprocessing.get_context('fork')
     with tempfile.TemporaryDirectory() as folder:
         pipes = [fork.Pipe(duplex=False) for _ in range(processes)]
-        children = [fork.Process(target=_child, args=(function, args, i, processes, str(Path(folder)/'store'), pipes[i][1]), daemon=True) for i in range(processes)]
+        children = [fork.Process(target=_child, args=(function, args, i, processes, str(Path(folder)/'store'), pipes[i][1])) for i in range(processes)]
         try:
             for c in children: c.start()
             for _,end in pipes: end.close()  # a child that dies closes its own
@@ -91,9 +102,10 @@ def launch(
             while waiting:
                 ready = multiprocessing.connection.wait([pipes[i][0] for i in waiting])
                 for i in [i for i in waiting if pipes[i][0] in ready]:
-                    try: good,answer = pickle.loads(pipes[i][0].recv_bytes())
-                    except EOFError: children[i].join(); good,answer = False,(f'no answer, exit code {children[i].exitcode}', '')
-                    if not good:
+                    good,answer = _answer(pipes[i][0], children[i])
+                    if not good:  # was it the first? one that was killed makes the others fail
+                        for j in waiting - {i}:
+                            if answer[1] and pipes[j][0].poll(.5) and not (other := _answer(pipes[j][0], children[j]))[0] and not other[1][1]: i,answer = j,other
                         error = ProcessFailed(f'Process {i} of {processes} has failed; the others were ended.', got=answer[0])
                         error.traceback = answer[1]  # as the process would have printed it
                         raise error
@@ -110,6 +122,12 @@ def _part(rows, r, n):
     own = list(torch.tensor_split(torch.as_tensor(rows), n)[r].tolist())
     return own or [rows[0]]
 
+class _Own:
+    "A batch sampler that is asked only when PyTorch asks it, so that random numbers are drawn in the same order as without it"
+    def __init__(self, share, sampler): self.share,self.sampler = share,sampler
+    def __len__(self): return len(self.sampler)
+    def __iter__(self): yield from self.share._mine([list(b) for b in self.sampler])
+
 class Share:
     "The rows of each batch of a loader that belong to this process"
     idle = False  # true while the current batch has no row for this process; the one it has got does not count
@@ -122,27 +140,29 @@ class Share:
     def __getattr__(self, name): return getattr(self.__dict__['dl'], name) if 'dl' in self.__dict__ else super().__getattribute__(name)
     def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, False)  # fastai's metrics need not gather: they see whole batches
 
-    def _by_rows(self, batches, load):
-        "`load` of this process's rows of each batch, a list of row numbers"
-        batches = agree(batches)
-        short = len(batches) - 1 if batches and len(batches[-1]) <= self.rank else None
-        for i,b in enumerate(load([_part(b, self.rank, self.n) for b in batches])):
-            self.idle,self.rows = i == short,len(batches[i])
+    def _mine(self, batches):
+        "Of lists of row numbers, one for each batch, this process's rows; rank 0's lists count"
+        self._plan = agree(batches)
+        return [_part(b, self.rank, self.n) for b in self._plan]
+    def _counted(self, batches):
+        for i,b in enumerate(batches):
+            self.rows = len(self._plan[i])
+            self.idle = self.rows <= self.rank
             yield b
         self.idle = False
     def __iter__(self):
         dl = self.dl
-        if isinstance(dl, FastaiDataLoader) and dl.bs is not None and not hasattr(dl.dataset, '__next__') and getattr(dl, 'n', None) is not None:
+        if isinstance(dl, FastaiDataLoader) and dl.bs is not None and getattr(dl, 'n', None) is not None:
+            dl.randomize()
             rows = list(dl.get_idxs())
             batches = [rows[i:i+dl.bs] for i in range(0, len(rows), dl.bs)]
             if dl.drop_last and batches and len(batches[-1]) < dl.bs: batches.pop()
-            def load(own):
-                flat = [i for b in own for i in b]
-                return dl.new(bs=len(own[0]) if own else 1, shuffle=False, drop_last=False, get_idxs=lambda: flat)
-            yield from self._by_rows(batches, load)
+            own = self._mine(batches)
+            flat = [i for b in own for i in b]
+            yield from self._counted(dl.new(bs=len(own[0]) if own else 1, shuffle=False, drop_last=False, get_idxs=lambda: flat))
         elif isinstance(dl, torch.utils.data.DataLoader) and dl.batch_sampler is not None:
-            kept = {k: getattr(dl, k) for k in ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn')}
-            yield from self._by_rows(list(map(list, dl.batch_sampler)), lambda own: torch.utils.data.DataLoader(dl.dataset, batch_sampler=own, **kept))
+            kept = {k: getattr(dl, k) for k in ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn', 'generator')}
+            yield from self._counted(torch.utils.data.DataLoader(dl.dataset, batch_sampler=_Own(self, dl.batch_sampler), **kept))
         else:
             for i,b in enumerate(dl):
                 tensors = [t for t in b if isinstance(t, torch.Tensor)]
