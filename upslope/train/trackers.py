@@ -143,11 +143,14 @@ class WandbLogger(EpochLogger):
         self.path.mkdir(parents=True, exist_ok=True)
         online = dict(resume='allow') if self.run_id and self.mode == 'online' else {}  # offline, `wandb sync` joins the parts by the id
         self.wandb_run = wandb.init(project=self.project, name=self.run_name, dir=self.path, mode=self.mode, config=self.params, id=self.run_id, settings=wandb.Settings(silent=True), **online)
+        if self.run_id and not online:  # the killed process may have kept rows to itself; this part of the run has them all
+            for row in self.learn.recorder.rows[:-1]: self._log(row)
         self.run_id = self.wandb_run.id
+    def _log(self, row): self.wandb_run.log({k: v for k,v in row.items() if k != 'epoch' and v is not None}, step=row['epoch'], commit=True)
     def state_dict(self): return dict(run_id=self.run_id)
     def load_state_dict(self, state): self.run_id = state['run_id']  # a fit is resumed: so is the run
     def write(self, row):
         if self.wandb_run is None: self._begin()
-        self.wandb_run.log({k: v for k,v in row.items() if k != 'epoch' and v is not None}, step=row['epoch'])
+        self._log(row)
     def finish(self):
         if self.wandb_run is not None: self.wandb_run.finish()
