@@ -71,6 +71,8 @@ def test_requirements_and_extras_come_from_settings(metadata):
     extras = [key.removesuffix('_requirements') for key in INI if key.endswith('_requirements')]
     want = {(str(Requirement(line)), None) for line in lines('requirements')}
     want |= {(str(Requirement(line)), extra) for extra in extras for line in lines(f'{extra}_requirements')}
+    want |= {(str(Requirement(line)), 'all') for extra in extras if extra not in ('dev', 'bench') for line in lines(f'{extra}_requirements')}
+    extras.append('all')
     have = set()
     for line in metadata.get_all('Requires-Dist'):
         requirement = Requirement(line)
@@ -105,6 +107,79 @@ import upslope; from importlib.metadata import distribution; d = distribution("u
 print(upslope.__file__, upslope.__version__, d.version, len(d.requires))''', PYTHONPATH=str(tmp_path))
     assert Path(file).is_relative_to(tmp_path) and version == installed == INI['version'] and int(needs) > len(lines('requirements'))
 
+@once
+def test_pypi_would_take_them(built):
+    done = subprocess.run([sys.executable, '-m', 'twine', 'check', '--strict', *built], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+@pytest.fixture(scope='module')
+def installed(built, tmp_path_factory):
+    "An environment that holds nothing but the wheel; what upslope needs is seen through a path file, so that nothing is downloaded"
+    home = tmp_path_factory.mktemp('installed')
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', home/'env'], check=True)
+    site = next((home/'env').glob('lib/python*/site-packages'))
+    subprocess.run([sys.executable, '-m', 'pip', '--python', home/'env', 'install', '-q', '--no-deps', '--no-index', built[0]], check=True)
+    (site/'dependencies.pth').write_text('\n'.join(p for p in sys.path if p.endswith('site-packages')) + '\n')
+    env = {name: value for name, value in os.environ.items() if name not in ('PYTHONPATH', 'IN_TEST')} | dict(PATH=f"{home/'env'/'bin'}{os.pathsep}{os.environ['PATH']}", COLUMNS='120')
+    def run(*command, cwd=home, code=0):
+        done = subprocess.run([home/'env'/'bin'/command[0], *command[1:]], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + (done.stderr if code else '')
+    run.home = home
+    return run
+
+@once
+def test_the_installed_command_and_each_of_its_subcommands_answer(installed):
+    where = installed('python', '-c', 'import upslope; print(upslope.__file__)').strip()
+    assert Path(where).is_relative_to(installed.home)
+    assert (Path(where).parent/'py.typed').exists()
+    told = installed('upslope', '--help')
+    commands = re.findall(r'^    ([\w-]+) ', told, flags=re.M)
+    assert {'demo', 'report', 'info', 'new'} <= set(commands), told
+    for command in commands: assert f'upslope {command}' in installed('upslope', command, '--help')
+    assert installed('upslope', '--version').strip() == INI['version'] == installed('python', '-m', 'upslope', '--version').strip()
+
+@once
+def test_info_tells_versions_and_what_each_extra_lacks(installed):
+    told = installed('upslope', 'info')
+    for line in lines('requirements'): assert re.search(rf'^  {Requirement(line).name} \d', told, flags=re.M) or Requirement(line).marker, told
+    extras = {key.removesuffix('_requirements') for key in INI if key.endswith('_requirements')} | {'all'}
+    said = dict(re.findall(r'^  \[(\w+)\] (.*)$', told, flags=re.M))
+    assert set(said) == extras
+    assert all(text == 'complete' or text.endswith(f'pip install "upslope[{extra}]"') and 'lacks ' in text for extra, text in said.items()), said
+    assert said['docs'] == 'complete'   # these tests need it
+
+@once
+def test_an_error_of_the_installed_command_is_words(installed):
+    assert 'There is no such store' in installed('upslope', 'report', 'nothing.db', code=1)
+
+@once
+def test_a_project_that_upslope_starts_passes_its_own_tests_and_runs_its_study(installed):
+    installed('upslope', 'new', 'widths', '--description', 'Does width matter?', '--user', 'somebody')
+    root = installed.home/'widths'
+    yaml.safe_load((root/'.github/workflows/test.yaml').read_text())
+    assert 'somebody.github.io/widths' in (root/'pyproject.toml').read_text()
+    tool = 'import sys; sys.path.insert(0, ""); from nbdev.{0} import {1}; {1}.__wrapped__({2})'
+    installed('python', '-c', tool.format('doclinks', 'nbdev_export', ''), cwd=root)
+    installed('python', '-c', 'import sys; sys.path.insert(0, ""); import widths.models, widths.study; assert widths.models.net(8)', cwd=root)
+    installed('python', '-c', 'import sys, os; sys.path.insert(0, ""); os.environ["PYTHONPATH"] = os.getcwd(); from nbdev.test import nbdev_test; nbdev_test.__wrapped__(n_workers=1)', cwd=root)
+    run = 'import sys; sys.path.insert(0, ""); from widths.study import study; s = study(seeds=1, epochs=1, baselines=None).run(1, show=False); print(s.table()); print(*s.answers(), sep="\\n")'
+    told = installed('python', '-c', run, cwd=root)
+    assert 'net, width=128' in told and (root/'runs/store.db').exists()
+    assert 'nothing was changed' in installed('upslope', 'new', 'widths', code=1)
+
+@once
+def test_the_sdist_installs_too(built, tmp_path):
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--no-build-isolation', '--target', tmp_path, built[1]], check=True)
+    assert (tmp_path/'upslope/py.typed').exists()
+    assert python('import upslope; print(upslope.__file__)', PYTHONPATH=str(tmp_path))[0].startswith(str(tmp_path))
+
+def test_what_is_missing_is_to_be_had_by_the_command_that_the_error_names():
+    "Each `pip install upslope[extra]` in the package names an extra that there is"
+    extras = {key.removesuffix('_requirements') for key in INI if key.endswith('_requirements')} | {'all'}
+    for path in (ROOT/'upslope').rglob('*.py'):
+        for named in re.findall(r'pip install "?upslope\[(\w+)\]', path.read_text(encoding='utf-8')): assert named in extras, f'{path}: {named}'
+
 def test_package_says_the_version_of_settings():
     assert python('import upslope; print(upslope.__version__)') == [INI['version']]
 
@@ -119,7 +194,7 @@ def test_nothing_generated_is_out_of_date(): assert project.differences() == {}
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     "A copy of the project on which its tool works: the first room, the top of the package and the index, so that it is quick"
-    kept = re.compile(r'(nbs|upslope)/([^/]*core/|13-surface/03|images|index|\w+\.py$)')
+    kept = re.compile(r'(nbs|upslope)/([^/]*core/|13-surface/05|images|index|\w+\.py$)')
     for path in committed():
         name = path.relative_to(ROOT)
         if name.parts[0] in ('nbs', 'upslope') and not kept.match(name.as_posix()): continue
@@ -143,7 +218,7 @@ MISTAKES = {   # name of the mistake -> (how to make it, the files that are then
     'a warning that names a folder of this machine': (lambda at: edit(at/'nbs/01-core/03_seeds.ipynb', '"outputs": []',
         '"outputs": [{"name": "stderr", "output_type": "stream", "text": ["lib/site-packages/x.py:1: Warning\\n"]}]'), {'nbs/01-core/03_seeds.ipynb'}),
     'another description': (lambda at: edit(at/'settings.ini', 'description = Deep', 'description = Very deep'), {'pyproject.toml'}),
-    'another version': (lambda at: edit(at/'settings.ini', 'version = ', 'version = 9'), {'nbs/13-surface/03_package.ipynb', 'upslope/__init__.py'}),
+    'another version': (lambda at: edit(at/'settings.ini', 'version = ', 'version = 9'), {'nbs/13-surface/05_package.ipynb', 'upslope/__init__.py'}),
     'a picture that nothing shows': (lambda at: [(at/'nbs/images').mkdir(exist_ok=True), (at/'nbs/images/readme-99.png').write_bytes(b'')], {'nbs/images/readme-99.png'}),
 }
 
