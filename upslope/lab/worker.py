@@ -107,7 +107,7 @@ class RunLogger(Callback):
 
 def make_learner(recipe:Recipe, seed:int):
     "Data, model and Learner of one run, ready for `fit`; the model has seen one batch, so that layers that take their size from the data have it"
-    data = recipe.dataset(seed)
+    data,seed = recipe.dataset(seed),recipe.chance(seed)   # a placebo has the same split
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     dls = loaders(data, recipe['batch_size'], seed=derive(seed, 'batches'), pipeline=Pipeline(recipe['pipeline']), target_pipeline=_target_pipeline(recipe, data.task), device=device)
     with seeded(seed, 'init'):
@@ -125,7 +125,7 @@ def run_network(recipe:Recipe, seed:int, log) -> dict:
     learn = make_learner(recipe, seed)
     data = learn.dls.data
     score = Scorer(recipe, data, learn.dls.target_pipeline)
-    with seeded(seed, 'fit'):
+    with seeded(recipe.chance(seed), 'fit'):
         learn.fit(recipe['epochs'], recipe['lr'], wd=recipe['weight_decay'], schedule=recipe['schedule'], cbs=[StopOnNaN(), RunLogger(log, score)])
     learn.model.eval()
     found = dict(epochs=learn.epoch+1, parameters=sum(p.numel() for p in learn.model.parameters()))
