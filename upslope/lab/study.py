@@ -7,7 +7,7 @@ Docs: https://upslope.github.io/upslope/06-lab/study.html.md"""
 # %% auto #0
 __all__ = ['StudyError', 'Study', 'Sheet']
 
-# %% ../../nbs/06-lab/20_study.ipynb #c5886853
+# %% ../../nbs/06-lab/20_study.ipynb #7b0d7a75
 import json, re, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +17,13 @@ from .axes import Only, axis_from_json, axis_to_json, check_axes, values_of
 from .baselines import BASELINES
 from .design import Variant, as_design, check_labels, grid, label_of, to_config
 from .recipe import Recipe, as_json, from_json, show
-from .runners import Board, Workers
-from .store import Store
+from .board import Board, in_words
+from .runners import make_workers
+from .store import PASSING, Store
+from .reading import Run
+import upslope.lab.halving   # Store.saved
 
-# %% ../../nbs/06-lab/20_study.ipynb #f980c642
+# %% ../../nbs/06-lab/20_study.ipynb #e1db3147
 class StudyError(UpslopeError, RuntimeError): "A study cannot go on"
 
 def _steps(axes, design):
@@ -121,28 +124,35 @@ class Study:
             found += [Variant(m.__name__ + (f", data={show(r['data'])}" if r != self.recipe else ''), r.estimator(m)) for m in models]
         return check_labels(found)
 
-# %% ../../nbs/06-lab/20_study.ipynb #611c1f2e
+# %% ../../nbs/06-lab/20_study.ipynb #4dfb2784
 @patch
 def run(self:Study,
     workers:int=None,           # processes; None: one per core
     retry_failed:bool=False,    # run again what has failed
     show:bool=True,             # progress bars in a terminal or notebook, lines elsewhere
+    backend:str='local',        # who starts the workers: 'local', 'ray' or 'slurm'
+    halving=None,               # end hopeless configurations early: `Halving()`; None: train all to the end
+    on_event=None,              # function of an `Event`: told when the study begins, a run or a configuration ends, all is over
+    **options,                  # of the backend: checkpoint_s; ray: address; slurm: cluster, timeout_min, ...
 ):
     "Run all that is not done yet; interrupted at any moment, the same call goes on from there. Returns the study"
-    with self.store.owned(self.name), Workers(self.store, self.name, workers) as pool:
+    with self.store.owned(self.name), make_workers(self.store, self.name, workers, backend, **options) as pool:
         self.store.requeue(self.name, failed=retry_failed)
+        if halving is None: self.store.unpause(self.name)
         before = {r['status'] for r in self.store.query('SELECT status FROM run WHERE study=?', self.name)}
         if not before or 'queued' in before: pool.start()   # they load their libraries while we load ours
-        with Board(self.store, self.name, show=show) as board:
-            try: self._run(pool, board)
+        with Board(self.store, self.name, show=show, workers=pool.n, on_event=on_event) as board:
+            try: self._run(pool, board, halving)
             except KeyboardInterrupt:
                 done = self.store.query("SELECT count(*) n FROM run WHERE study=? AND status='done'", self.name)[0]['n']
                 board.say(f'Interrupted. {done} runs are done and kept; the same command goes on from here.')
                 raise
+            saved = self.store.saved(self.name)
+            if saved['runs']: board.say(f"{saved['runs']} runs were stopped early, which saved about {in_words(saved['saved_s'])} of work.")
     return self
 
 @patch
-def _run(self:Study, pool, board):
+def _run(self:Study, pool, board, halving):
     board.metric,mode = self._resolve()
     self._refuse_another_recipe()
     sheet = Sheet(self, board.metric, mode)
@@ -152,8 +162,11 @@ def _run(self:Study, pool, board):
     base = Variant(self.recipe['model'].__name__, self.recipe)
     sheet.add([base], 0)
     sheet.text['compare'] |= {o: base.label for o in sheet.add(self.extra, 0)}
+    sheet.first = halving and halving.first
     def wait():
-        while board.update(): self._tend(pool)
+        while board.update():
+            self._tend(pool, board)
+            if halving: halving.decide(self.store, self.name, board.metric, mode, keep=sheet.text['bases'][-1:])
     for step, axes in enumerate(self.steps):
         sheet.add([base], step)
         sheet.text['bases'].append(base.label)
@@ -161,9 +174,15 @@ def _run(self:Study, pool, board):
     self._together(sheet, base, wait, board)
 
 @patch
-def _tend(self:Study, pool):
-    pool.start().tend()
-    self.store.beat(self.name)
+def _tend(self:Study, pool, board):
+    try:
+        pool.start().tend()
+        if time.monotonic() > getattr(self, '_next_beat', 0): self.store.beat(self.name); self._next_beat = time.monotonic() + 5
+        self._troubled = False
+    except StoreError as e:
+        if getattr(e, 'reason', None) not in PASSING: raise
+        if not getattr(self, '_troubled', False): board.say(f'The study waits. {e}')
+        self._troubled = True
     time.sleep(.1)
 
 @patch
@@ -175,7 +194,7 @@ def _probe(self:Study, pool, board):
         probed = thread.submit(probe, self.recipe, self.seeds[0])
         while not probed.done():
             board.update()
-            self._tend(pool)
+            self._tend(pool, board)
     probed.result()
 
 @patch
@@ -187,12 +206,12 @@ def _refuse_another_recipe(self:Study):
     raise StudyError(f'The store holds a study {self.name!r} of another recipe.', got='what differs, there → here: ' + '; '.join(repr(old.diff(self.recipe)).splitlines()), need='one recipe for one name; its runs were left as they are',
                      fix=f"Study('{self.name} 2', ...), or Study.open({self.name!r}, ...) to go on with that one")
 
-# %% ../../nbs/06-lab/20_study.ipynb #c70ed0ce
+# %% ../../nbs/06-lab/20_study.ipynb #18d57049
 class Sheet:
     "What a study has declared and decided so far"
     def __init__(self, study, metric, mode):
         s = self.study = study
-        self.metric,self.mode,self.configs,self.label = metric,mode,[],{}   # label: of each recipe's key
+        self.metric,self.mode,self.configs,self.label,self.first = metric,mode,[],{},None   # label: of each recipe's key
         self.text = dict(recipe=s.recipe.to_json(), steps=[{k: axis_to_json(v) for k, v in o.items()} for o in s.steps], seeds=s.seeds, baselines=as_json(s.baselines if s.baselines in (None, 'auto') else tuple(s.baselines)),
                          design=s.design.to_json(), metric=metric, mode=mode, nuisance={k: axis_to_json(v) for k, v in s.nuisance.items()}, placebo=s.placebo, half_width=s.half_width,
                          bases=[], compare={}, decisions=[])
@@ -208,13 +227,13 @@ class Sheet:
         return [self.label[v.recipe.key] for v in variants]
 
     def declare(self, seeds=None):
-        self.study.store.declare(self.study.name, self.configs, self.study.seeds if seeds is None else seeds, self.text)
+        self.study.store.declare(self.study.name, self.configs, self.study.seeds if seeds is None else seeds, self.text, self.first)
     def note(self, **what):
         self.text.update(what)
-        self.declare()
+        self.declare([])   # no new runs
     def decide(self, decision, board):
         self.text['decisions'].append(dict(decision._asdict(), at=time.time()))
-        self.declare()
+        self.declare([])
         if decision.axes: board.say(f"Step {decision.step + 1}, {', '.join(decision.axes)}: {decision.why}")
 
 @patch
@@ -276,7 +295,7 @@ def _best_of(self:Study, runs, configs, metric, mode):
     means = runs[runs.config.isin(configs)&(runs.status == 'done')].groupby('config', sort=False)[metric].mean() if configs else []
     return None if not len(means) else means.idxmax() if mode == 'max' else means.idxmin()
 
-# %% ../../nbs/06-lab/20_study.ipynb #c78e3132
+# %% ../../nbs/06-lab/20_study.ipynb #2eab3230
 @patch
 def _together(self:Study, sheet, base, wait, board):
     "The 2 x 2 of the two largest accepted changes"
@@ -306,7 +325,7 @@ def _together(self:Study, sheet, base, wait, board):
     sheet.note(interaction=dict(axes=[first, second], corners=list(corners.values()), text=found.text))
     board.say(found.text)
 
-# %% ../../nbs/06-lab/20_study.ipynb #086fb5c0
+# %% ../../nbs/06-lab/20_study.ipynb #deb432bf
 @patch
 def _queue(self:Study, keys, seeds):
     "Runs of these recipes with these seeds, if they are not there yet"
@@ -353,7 +372,7 @@ def _means(self:Study, metric, configs):
     bad = set(runs.config[runs.status == 'failed'])
     return {c: float(g.mean()) for c, g in runs[runs.status == 'done'].groupby('config')[metric] if c not in bad and g.notna().all()} if metric in runs else {}
 
-# %% ../../nbs/06-lab/20_study.ipynb #c3a1f599
+# %% ../../nbs/06-lab/20_study.ipynb #813e2683
 @patch
 def __getitem__(self:Study, label:str) -> Variant:
     "A configuration by its label, with its recipe"
@@ -382,7 +401,15 @@ def plan(self:Study):
 def failures(self:Study):
     "Frame of the runs that failed, with their tracebacks"
     frame = self.runs()
-    return frame[frame.status == 'failed'][['config', 'seed', 'error']].reset_index(drop=True)
+    return frame[frame.status == 'failed'][['run', 'config', 'seed', 'error']].reset_index(drop=True)
+
+@patch
+def find(self:Study, config:str, seed:int) -> Run:
+    "One run, to look at closely: `study.find('dense', 3).reproduce()` gives its traceback, its last numbers and the command that does it again"
+    self[config]
+    rows = self.store.query('SELECT run.id FROM run JOIN config ON run.study=config.study AND run.recipe=config.recipe WHERE run.study=? AND label=? AND seed=?', self.name, config, seed)
+    if not rows: raise unknown('seed', seed, self.seeds, f'of {config!r} in study {self.name!r}')
+    return self.store.run(rows[0]['id'])
 
 @patch
 def decisions(self:Study) -> list:

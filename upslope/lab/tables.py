@@ -18,7 +18,7 @@ from .statistics import decimals_for, mean_interval, p_text, paired, max_t, holm
 # %% ../../nbs/06-lab/11_tables.ipynb #6c79281a
 _NEEDED = dict(runs=('run','config','kind','seed','status'), history=('run','epoch','metric','value'))
 _STATUS = ('done','failed','stopped','queued','running','paused')   # stopped: ended early, as hopeless; its numbers are not final and not averaged
-_OTHER = ('run','step','config','kind','axis','value','base','task','seed','status','seconds','error')
+_OTHER = ('run','step','config','kind','axis','value','base','task','seed','status','seconds','error','engine')
 _KINDS = ('baseline','model','placebo')   # a placebo is the base once more, with other random numbers: shown, but no candidate
 
 def metrics_of(
