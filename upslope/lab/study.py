@@ -272,7 +272,7 @@ def _step(self:Study, sheet, step, base, axes, wait, board):
             raise StudyError('No configuration has finished all its seeds, so there is no base for the next step.', got=f'{len(failed)} failed runs', need='at least one configuration without failures', fix='study.failures()')
         kept = self._best_of(runs, whole, sheet.metric, sheet.mode) or here
         decision = Decision(step, tuple(axes), here, kept, tuple(others), f'{here} has not finished all its seeds' + (f'; {kept}, the best that has, is taken.' if whole else '.'))
-    else: decision = decide(runs[runs.status == 'done'], here, others, sheet.metric, sheet.mode, step=step, axes=tuple(axes))
+    else: decision = decide(runs, here, others, sheet.metric, sheet.mode, step=step, axes=tuple(axes))
     sheet.decide(decision, board)
     return self[decision.kept]
 
