@@ -9,7 +9,7 @@ settings.ini gives five lines of pyproject.toml and `__version__`; the notebooks
 cleaned of what Jupyter leaves in them, themselves. All is made in a temporary copy, so that `check` cannot harm your tree
 and `sync` writes only when everything could be made.
 """
-import json, re, runpy, shutil, sys
+import json, re, shutil, sys
 from configparser import ConfigParser
 from contextlib import redirect_stdout
 from difflib import unified_diff
@@ -21,8 +21,9 @@ from tempfile import TemporaryDirectory
 from fastcore.nbio import read_nb, write_nb
 from fastcore.xtras import working_directory
 from nbdev.clean import nbdev_clean
-from nbdev.config import bump_version, get_config
-from nbdev.doclinks import NbdevLookup, nbdev_export
+from names import names
+from nbdev.config import bump_version
+from nbdev.doclinks import nbdev_export
 from nbdev.process import NBProcessor
 from nbdev.processors import clean_magics, hide_, hide_line, rm_export, rm_header_dash, strip_ansi
 
@@ -66,19 +67,6 @@ def drop_warnings(root):
             cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr' or 'site-packages' not in ''.join(output['text'])]
             write_nb(nb, path)
 
-def doclinks(root):
-    "Maps `names` in prose to pages of the site: ours from the index just made, fastcore's and fastai's from the packages"
-    config = get_config(root)
-    lookup = NbdevLookup(strip_libs=tuple(lib for lib in config.strip_libs if lib != config.lib_name), incl_libs=())
-    site = config.doc_host + config.doc_baseurl.rstrip('/')
-    own = {}
-    for module, names in runpy.run_path(str(root/'upslope'/'_modidx.py'))['d']['syms'].items():
-        for name, (page, _) in names.items():
-            name = name.removeprefix(module + '.')
-            if not name.rpartition('.')[2].startswith('_'): own.setdefault(name, f'{site}/{page}')
-    lookup.syms = {**lookup.syms, **own}
-    return lookup
-
 def relink(text, change):
     "Markdown with each link into the project changed; what looks like a link in code or in a formula is none"
     links = r'(?s:```.*?```|`[^`\n]*`|\$[^$]*\$)|(?<=\])\((?!\w+:|#|/)(?P<path>[^)#\s]+)'
@@ -88,7 +76,7 @@ def write_readme(root):
     "README.md from nbs/index.ipynb: hidden and exported cells left out, outputs kept, links that work from the top folder"
     import nbformat
     from nbconvert import MarkdownExporter
-    nb, links = read_nb(root/'nbs'/'index.ipynb'), doclinks(root)
+    nb, links = read_nb(root/'nbs'/'index.ipynb'), names(root)
     NBProcessor(nb=nb, procs=[strip_ansi, hide_line, rm_header_dash, rm_export, clean_magics, hide_], rm_directives=True).process()
     for cell in nb.cells:
         cell.pop('idx_', None)

@@ -25,7 +25,7 @@ def demo(folder, seeds, epochs, workers, retry_failed):
 
 def show(study, path=None):
     "Print the table and the answers of a study, write its report"
-    from upslope.lab.report import text_table
+    from upslope.lab.tables import text_table
     print('\n' + text_table(study.table(), width=max(100, shutil.get_terminal_size((120, 24)).columns)))
     print('\n'.join(study.answers()))
     print(f'\nReport: {study.report(path)}')
