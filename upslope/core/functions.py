@@ -25,8 +25,12 @@ from .tracing import by_rule, shown_line, signature_of, takes_several, trace, us
 from .unification import Mismatch, Unifier, settled, tensors
 
 # %% ../../nbs/01-core/07_functions.ipynb #15d5d86f
-A,B,C,D = (TypeVar(n, default=Any) for n in 'ABCD')  # what a function takes and gives
-I,O = (TypeVar(n, default=Any) for n in 'IO')        # sizes
+A = TypeVar('A', default=Any)   # what a function takes
+B = TypeVar('B', default=Any)   # what it gives
+C = TypeVar('C', default=Any)
+D = TypeVar('D', default=Any)
+I = TypeVar('I', default=Any)   # the size of a last axis that goes in
+O = TypeVar('O', default=Any)   # and of one that comes out
 
 class Vec(Generic[I]):
     "For type checkers: a tensor whose last axis has size `I`"
@@ -94,10 +98,10 @@ class Function(nn.Module, Generic[A, B]):
     def __and__(self, other:'Function[A, C]') -> 'Function[A, tuple[B, C]]':
         "`f & g`: both on the same input"
         return FanOut(self, other)         # type: ignore
-    def __rrshift__(self, other) -> Any: return Chain.joined(other, self)
-    def __rlshift__(self, other) -> Any: return Chain.joined(self, other)
-    def __rmul__(self, other) -> Any: return Parallel(other, self)
-    def __rand__(self, other) -> Any: return FanOut(other, self)
+    def __rrshift__(self, other:FunctionType|BuiltinFunctionType) -> Any: return Chain.joined(other, self)
+    def __rlshift__(self, other:FunctionType|BuiltinFunctionType) -> Any: return Chain.joined(self, other)
+    def __rmul__(self, other:FunctionType|BuiltinFunctionType) -> Any: return Parallel(other, self)
+    def __rand__(self, other:FunctionType|BuiltinFunctionType) -> Any: return FanOut(other, self)
 
     def named(self, name:str):
         "Give it a name: a named part of a composition stays a module of its own"
@@ -243,6 +247,7 @@ def mend(m:Mismatch, given, needed, left, right) -> str | None:
         if m.kind in ('size', 'cycle') or len(a) == len(b):
             for i in range(1, len(a)):
                 for j in range(i + 1, len(a)):
+                    if m.kind == 'size' and m.right.number not in (size(a[i]).number, size(a[j]).number): continue
                     turned = list(a)
                     turned[i],turned[j] = a[j],a[i]
                     if _fits(Axes(turned), needed): return f'put `lambda x: x.transpose({i}, {j})` between' + (f', or `Permute({tuple({i: j, j: i}.get(k, k) for k in range(1, len(a)))})`' if len(a) < 5 else '')
@@ -294,7 +299,9 @@ def does_not_meet(m, given, needed, left, right, rows=(), bad=None, line=None, l
     what = f'{who(right, right_key)} cannot take {"what " + source + " gives" if source else "this input"}: {why}.'
     got = shown(given, names, False) + (f', from {source}{made_in(left, line)}' if source else '')
     need = (shown(needed, None, False) if needed is not None else 'another shape') + f', for {who(right, right_key)}{made_in(right, line)}'
-    fix = mend(m, given, needed, left, right) if needed is not None else None
+    told = getattr(m, 'told', None)
+    fix = told.fix if told is not None else mend(m, given, needed, left, right) if needed is not None else None
+    if told is not None and told.need: need = f'{told.need}, for {who(right, right_key)}{made_in(right, line)}'
     error = ShapeError(what, got=got, need=need, fix=fix)
     if rows:
         head,*rest = error.args[0].split('\n')
@@ -559,6 +566,7 @@ def _positive(structure, part):
         for s in t.items:
             n = None if isinstance(s, Lead) else s.number
             if n is not None and n < 1: raise Mismatch('number', t, t, f'it would give {shown(t)}, and no size is less than 1')
+            if n is not None and not isinstance(n, int): raise Mismatch('number', t, t, f'it would give {shown(t)}, and {n} is no whole number')
 
 def written_shapes(code, x, s:Signature):
     "The shapes of a function's state, as code that reads them from its input; None if they do not follow from it"

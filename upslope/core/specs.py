@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/01-core/specs.html.md"""
 __all__ = ['address', 'at_address', 'Spec', 'from_spec']
 
 # %% ../../nbs/01-core/12_specs.ipynb #93ba764a
-import importlib, inspect, json
+import importlib, inspect, tomli_w
 from collections import Counter
 from fastcore.basics import patch
 import torch
@@ -115,18 +115,8 @@ class Spec(dict):
     "A composition as numbers, strings, lists and dicts"
     def toml(self) -> str:
         "As TOML"
-        return ''.join(f'{k} = {_toml(v)}\n' for k, v in self.items())
+        return tomli_w.dumps(self)
     __str__ = __repr__ = toml
-
-def _toml(o):
-    if isinstance(o, bool): return 'true' if o else 'false'
-    if isinstance(o, float): return {'inf': 'inf', '-inf': '-inf', 'nan': 'nan'}.get(repr(o), repr(o))
-    if isinstance(o, str): return json.dumps(o, ensure_ascii=False)
-    if isinstance(o, list):
-        if not o or not any(isinstance(v, (dict, list)) for v in o): return f'[{", ".join(map(_toml, o))}]'
-        return '[\n' + ',\n'.join('  ' + _toml(v).replace('\n', '\n  ') for v in o) + ',\n]'
-    if isinstance(o, dict): return '{' + ', '.join(f'{k if k.isidentifier() and k.isascii() else json.dumps(k)} = {_toml(v)}' for k, v in o.items()) + '}'
-    return repr(o)
 
 @patch
 def spec(self:Function) -> Spec:

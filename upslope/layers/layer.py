@@ -14,7 +14,13 @@ import numpy as np, torch
 from contextlib import contextmanager
 from torch import nn, Tensor
 from ..core.errors import ArgumentError, ShapeError, UpslopeError
+from ..core.functions import A, B, Function
 from ..core.shapes import Shape
+from ..core.signatures import Axes, Lead, Some, Var, size
+from ..core.composition import fresh
+from ..core.specs import from_spec   # so that layers have `spec`
+from ..core.tracing import trace, valued
+from ..core.unification import Mismatch, Unifier
 from .activations import Configurable, SignatureError, activation, as_config, snake
 from .initializers import constraint, initializer, regularizer, torch_dtype
 from .symbols import Node, Outcome, Symbol, has_symbol, infer, leaves, mapped, record, shown_line, symbols_of, users_line
@@ -74,7 +80,7 @@ def mode(
 
 _module_call = nn.Module.__call__
 
-class Layer(Configurable, nn.Module):
+class Layer(Configurable, Function[A, B]):
     "A module that is built from the first shape; `Layer` itself is to be subclassed"
     supports_masking = False  # a mask that comes in goes out again
     emits_mask = False        # a mask goes out where none came in
@@ -83,11 +89,6 @@ class Layer(Configurable, nn.Module):
     layouts = {}              # weight name -> the permutation of its axes that gives Keras's layout
     _compiled_call_impl = None  # shields from the question that plain modules are asked
     _takes_training = _takes_mask = _own_build = False
-
-    def __new__(cls, *args, **kwargs):
-        made = super().__new__(cls, *args, **kwargs)
-        made.__dict__['_line'] = users_line()
-        return made
 
     def __init__(self,
         *,
@@ -367,6 +368,45 @@ class Layer(Configurable, nn.Module):
         if '\n  made:' not in error.args[0]: error.args = (f'{error.args[0]}\n  made: {shown_line(self._line)}',)
         return error
 
+    # -- its type; the rest is Function's
+
+    def scheme(self):
+        "What its class states, with the sizes that it is built for; what it does not state is asked of `compute_output_shape`"
+        s,spec = super().scheme(),self.input_spec
+        if not self.built or spec is None or not isinstance(s.takes, (Axes, Some)): return s
+        u = Unifier()
+        s = u.fresh(s)
+        try:
+            if spec.rank is not None: u.unify(s.takes, Axes(size(spec.axes.get(i, spec.axes.get(i - spec.rank, Var('n' if i else 'b')))) for i in range(spec.rank)))
+            else:
+                for a, n in spec.axes.items(): u.unify(s.takes, Axes([Lead(), size(n), *(size(Var('n')) for _ in range(-a - 1))] if a < 0 else [*(size(Var('n')) for _ in range(a)), size(n), Lead()]))
+        except Mismatch: return super().scheme()
+        return u.signature(s.takes, s.gives, s.state, s.spread)
+    def traced(self, takes):
+        "What it gives for shapes that are known, without memory"
+        probe = self
+        if not self.built and 'compute_output_shape' not in self._defined:
+            import copy
+            probe = copy.deepcopy(self)
+        def run(values):
+            with torch.device('meta'):
+                args = _arguments_of(probe, valued(takes, values), self.compute_dtype)
+                if probe is not self and not probe.built: probe._build_for_symbols(args, {})
+                probe.check(mapped(lambda o: o.shape, args[0]))
+                return probe.compute_output_spec(*args)
+        return trace(self, takes, run)
+    def made_for(self, takes):
+        "Make the weights for an input of this type"
+        if not self.built: self._build_for_symbols(_arguments_of(self, valued(takes, None), self.compute_dtype), {})
+    def made_again(self):
+        "The same layer with weights that are drawn anew"
+        args,kwargs = mapped(lambda o: fresh(o) if isinstance(o, nn.Module) else o, self._made_with)
+        return type(self)(*args, **kwargs)
+    def named(self, name):
+        "Give it a name"
+        self.name = name
+        return self
+
     # -- what it is and has
 
     @property
@@ -534,6 +574,9 @@ def _wrapped_build(build):
     wrapped.__doc__ = build.__doc__
     return wrapped
 
+def _arguments_of(layer, shapes, dtype):
+    nest = shapes_as_symbols(shapes, dtype)
+    return tuple(nest) if isinstance(nest, list) and layer.scheme().spread else (nest,)
 def _shape_or_full(o): return Shape(o.shape) if isinstance(o, Tensor) else None
 def _shape_or_none(o): return Shape((None, *o.shape[1:])) if isinstance(o, Tensor) and o.ndim else None
 

@@ -70,6 +70,13 @@ class _Cell(Layer):
     def state_size(self): return self.units if self.states == 1 else [self.units]*self.states
     def compute_output_shape(self, input_shape, states_shape=None): return Shape((input_shape[0], self.units)),[Shape((input_shape[0], self.units))]*self.states
 
+    _inline = True    # in a composition its state is a tensor, or a pair of them
+    def stated(self):
+        state = f'b {self.units}'
+        return f'b n -> b {self.units} [state {", ".join([state]*self.states)}]'
+    def emit(self, code, path, x, state):
+        y,after = code.call(code.module(path), x, False, state, True)
+        return y,after if self.states > 1 else f'{after}[0]'
     def _mask_for(self, like, rate):
         if self.seed is None: return F.dropout(torch.ones_like(like), rate, True)
         if getattr(self, '_generator', None) is None: self._generator = torch.Generator(like.device).manual_seed(self.seed)
@@ -245,6 +252,11 @@ class RNN(Layer):
         self._fused = self.cell.fused() if hasattr(self.cell, 'fused') and self.compute_dtype == torch.float32 else None
 
     def get_initial_state(self, batch_size): return _initial_state(self.cell, batch_size)
+    def stated(self):
+        sizes = leaves(self.state_size)
+        if not all(isinstance(n, int) for n in [_output_size(self.cell), *sizes]): return None
+        y = f'b {"t " if self.return_sequences else ""}{_output_size(self.cell)}'
+        return f'b t n -> {y}' + ''.join(f', b {n}' for n in sizes if self.return_state)
     def reset_state(self):
         "Begin the next call with zeros"
         self._kept = None
@@ -479,6 +491,7 @@ class _ConvCell2D(_ConvCell): rank,_function = 2,staticmethod(F.conv2d)
 class _ConvCell3D(_ConvCell): rank,_function = 3,staticmethod(F.conv3d)
 
 class _ConvLSTM(_Ready):
+    def stated(self): return None
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.input_spec = InputSpec(rank=self.cell.rank + 3)
