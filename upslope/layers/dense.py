@@ -16,7 +16,7 @@ from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape
 from .activations import SignatureError, activation, glu, linear
 from .initializers import constraint, initializer, regularizer, torch_dtype
-from .layer import InputSpec, Layer
+from .layer import InputSpec, Layer, is_shape
 from .symbols import Outcome
 
 # %% ../../nbs/02-layers/06_dense.ipynb #f74bb195
@@ -357,6 +357,8 @@ class TimeDistributed(Wrapper):
         if len(shape) < 3: raise ShapeError(f'{self.who} needs steps.', got=f'x {tuple(shape)}', need='(batch, steps, ...)')
         return Shape((None if shape[0] is None or shape[1] is None else shape[0]*shape[1], *shape[2:]))
     def build(self, input_shape): super().build(self._inner(input_shape))
+    def check(self, shapes, told=None):
+        if isinstance(self.layer, Layer) and self.layer.built and is_shape(shapes): self.layer.check(self._inner(shapes), told)
     def forward(self, x, training=None, mask=None):
         inside = {}
         if isinstance(self.layer, Layer):
