@@ -180,7 +180,7 @@ def calls_a_batch(contender):
 
 def idle(task, pairs):
     "Many short pairs, since the difference is far below the noise of one"
-    pairs = 20*pairs
+    pairs = 8*pairs
     print(f'\nTen idle callbacks more: {calls_a_batch(Upslope(task, 10)):.0f} Python calls a batch, against {calls_a_batch(Upslope(task)):.0f} without them')
     a, b = Upslope(task, 10), Upslope(task)
     for o in (a, b): timed(o.run)
