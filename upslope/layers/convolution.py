@@ -123,13 +123,12 @@ class _Conv(_Windowed):
 
     def forward(self, x:Tensor) -> Tensor:  # (batch, ..., channels) -> (batch, ..., filters)
         if self._axis == -1: x = x.permute(self._to_first)
+        if self._pad_before: x = F.pad(x, self._padding_for(x.shape[2:]))
         x = self._convolve(x)
         if self._axis == -1: x = x.permute(self._to_last)
         return x if self._function is None else self._function(x)
 
-    def _convolve(self, x):
-        if self._pad_before: x = F.pad(x, self._padding_for(x.shape[2:]))
-        return type(self)._conv(x, self.weight, self.bias, self.strides, self._torch_padding, self.dilation_rate, self.groups)
+    def _convolve(self, x): return self._conv(x, self.weight, self.bias, self.strides, self._torch_padding, self.dilation_rate, self.groups)
 
     def compute_output_shape(self, input_shape):
         self._check_fit(input_shape)
@@ -237,9 +236,8 @@ class _Separable(_Conv):
     def to_keras(self, name, value): return _depthwise_to_keras(value, self.groups) if name == 'weight' else super().to_keras(name, value)
     def from_keras(self, name, value): return _depthwise_from_keras(value) if name == 'weight' else super().from_keras(name, value)
     def _convolve(self, x):
-        if self._pad_before: x = F.pad(x, self._padding_for(x.shape[2:]))
-        x = type(self)._conv(x, self.weight, None, self.strides, self._torch_padding, self.dilation_rate, self.groups)
-        return type(self)._conv(x, self.pointwise, self.bias)
+        x = self._conv(x, self.weight, None, self.strides, self._torch_padding, self.dilation_rate, self.groups)
+        return self._conv(x, self.pointwise, self.bias)
     def multiply_adds(self, out_shape): return (self.weight.numel() + self.pointwise.numel())*math.prod(spatial(out_shape, self._axis))
 
 class SeparableConv1D(_Separable):
@@ -303,7 +301,7 @@ class _Transpose(_Windowed):
 
     def forward(self, x):
         if self._axis == -1: x = x.permute(self._to_first)
-        x = type(self)._conv(x, self.weight, None, self.strides, 0, 0, 1, self.dilation_rate)
+        x = self._conv(x, self.weight, None, self.strides, 0, 0, 1, self.dilation_rate)
         if any(c for cut in self._cuts for c in cut): x = F.pad(x, [-c for cut in reversed(self._cuts) for c in cut])
         if self.bias is not None: x = x + self.bias.reshape(-1, *(1,)*self.rank)
         if self._axis == -1: x = x.permute(self._to_last)

@@ -160,9 +160,7 @@ class Layer(Configurable, nn.Module):
         if self.activity_regularizer is not None:
             for o in leaves(out): self.add_loss(self.activity_regularizer(o)/max(1, o.shape[0]))
         if masks is None and not self.emits_mask: return out
-        mask = self._mask_out(args[0] if args else None, masks)
-        if isinstance(out, tuple) and out and isinstance(out[0], Tensor): return masked(out[0], mask),*out[1:]
-        return masked(out, mask) if isinstance(out, Tensor) else out
+        return self._with_masks(out, self._mask_out(args[0] if args else None, masks))
 
     def _first_of(self, kwargs):
         first = next(iter(inspect.signature(self.forward).parameters), None)
@@ -201,6 +199,15 @@ class Layer(Configurable, nn.Module):
         if 'compute_output_shape' in self._defined and not any(o is None for o in leaves(shapes)):
             try: self.compute_output_shape(shapes)
             except UpslopeError as e: raise self._placed(e) from told
+
+    def _uses_mask(self, mask):
+        "Would a call do anything with this mask?"
+        return self._takes_mask
+
+    def _with_masks(self, out, mask):
+        "What came out, carrying the mask; of several tensors, the first"
+        if isinstance(out, tuple) and out and isinstance(out[0], Tensor): return masked(out[0], mask),*out[1:]
+        return masked(out, mask) if isinstance(out, Tensor) else out
 
     def _mask_out(self, x, mask):
         if self.emits_mask or self.supports_masking or 'compute_mask' in type(self).__dict__: return self.compute_mask(x, mask)
@@ -315,7 +322,7 @@ class Layer(Configurable, nn.Module):
         if not self.built: self._build_for_symbols(args, kwargs)
         self.check(shapes)
         masks = mask_of(args[0])
-        if masks is not None and self._takes_mask and kwargs.get('mask') is None: kwargs = {**kwargs, 'mask': masks}
+        if masks is not None and kwargs.get('mask') is None and self._uses_mask(masks): kwargs = {**kwargs, 'mask': masks}
         if not self._takes_mask: masks = kwargs.pop('mask', masks)
         elif kwargs.get('mask') is not None: masks = kwargs['mask']
         node = Node(self, args, kwargs)

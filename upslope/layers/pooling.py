@@ -58,13 +58,13 @@ class _AveragePool(_Pool):
 
 class MaxPooling1D(_MaxPool):
     "The largest of each window of `(batch, steps, channels)`"
-    rank,_function = 1,staticmethod(F.max_pool1d)
+    rank,_function = 1,staticmethod(torch.max_pool1d)
 class MaxPooling2D(_MaxPool):
     "The largest of each window of `(batch, height, width, channels)`"
-    rank,_function = 2,staticmethod(F.max_pool2d)
+    rank,_function = 2,staticmethod(torch.max_pool2d)
 class MaxPooling3D(_MaxPool):
     "The largest of each window of `(batch, depth, height, width, channels)`"
-    rank,_function = 3,staticmethod(F.max_pool3d)
+    rank,_function = 3,staticmethod(torch.max_pool3d)
 class AveragePooling1D(_AveragePool):
     "The mean of each window of `(batch, steps, channels)`"
     rank,_function = 1,staticmethod(F.avg_pool1d)

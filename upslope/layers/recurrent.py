@@ -307,7 +307,7 @@ class RNN(Layer):
             return y[:, -1],y,[s.squeeze(0) for s in states]
         mask = mask.bool()
         lengths = mask.sum(1)
-        if not bool((mask[:, 1:] <= mask[:, :-1]).all()): return None    # a gap: step by step
+        if torch.compiler.is_compiling() or not bool((mask[:, 1:] <= mask[:, :-1]).all()): return None    # a gap, or nobody can look now: step by step
         if self.go_backwards or not bool((lengths > 0).all()): return None
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         order = packed.sorted_indices

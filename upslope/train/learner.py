@@ -210,7 +210,7 @@ class Learner(_Learner):
 
     def all_batches(self):
         self.n_iter = len(self.dl)
-        if self.n_iter == 0:
+        if self.n_iter == 0 and (self.training or not self.fitting):  # a fit without validation rows goes on without
             raise DataError('The loader gives no batch.', got=f"{type(self.dl).__name__} with {len(getattr(self.dl, 'dataset', ()))} rows, batch_size={getattr(self.dl, 'batch_size', getattr(self.dl, 'bs', '?'))}, drop_last={getattr(self.dl, 'drop_last', '?')}",
                             fix='a smaller batch_size, or drop_last=False')
         outer,self._pass = self._pass,self._look()
@@ -242,13 +242,13 @@ class Learner(_Learner):
         try: self.pred = self.model(*self.xb)
         except RuntimeError as e: self._check_devices(e); raise
         if table.calls.get('after_pred') != []: self('after_pred')
-        if self.yb:
+        if len(self.yb):
             if self._unchecked: self._check_output()
             self.loss_grad = self.loss_func(self.pred, *self.yb)
             if not isinstance(self.loss_grad, torch.Tensor): raise ShapeError('The loss is no tensor, so nothing can be minimized.', got=f'{type(self.loss_grad).__name__} {self.loss_grad!r:.60}')
             self.loss = self.loss_grad.clone()
         if table.calls.get('after_loss') != []: self('after_loss')
-        if self.training and self.yb: self._do_grad_opt()
+        if self.training and len(self.yb): self._do_grad_opt()
 
     def _backward(self):
         if self.loss_grad.numel() != 1:

@@ -90,13 +90,16 @@ class TensorBoardLogger(EpochLogger):
     def __init__(self, path='runs/tensorboard'): self.path = Path(path)
     def start(self, columns):
         needs('tensorboard')
-        from torch.utils.tensorboard import SummaryWriter
-        self.writer = SummaryWriter(self.path)
+        self.writer = None
     def write(self, row):
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+            self.writer = SummaryWriter(self.path, purge_step=row['epoch'] if getattr(self.learn, 'resuming', False) else None)  # what was written after the checkpoint is written again
         for k,v in row.items():
             if k != 'epoch' and v is not None: self.writer.add_scalar(k, v, row['epoch'])
         self.writer.flush()
-    def finish(self): self.writer.close()
+    def finish(self):
+        if self.writer is not None: self.writer.close()
 
 class MLflowLogger(EpochLogger):
     "Metrics of an MLflow run"
@@ -109,15 +112,23 @@ class MLflowLogger(EpochLogger):
     def start(self, columns):
         needs('mlflow', 'mlflow-skinny')
         from mlflow.tracking import MlflowClient
-        self.client = MlflowClient(self.uri)
+        self.client,self.run_id,self.there = MlflowClient(self.uri),None,{}
+    def _begin(self):
         found = self.client.get_experiment_by_name(self.experiment)
         experiment = found.experiment_id if found else self.client.create_experiment(self.experiment)
         self.run_id = self.client.create_run(experiment, run_name=self.run_name).info.run_id
         for k,v in self.params.items(): self.client.log_param(self.run_id, k, v)
     def write(self, row):
+        if self.run_id is None: self._begin()
         for k,v in row.items():
-            if k != 'epoch' and v is not None: self.client.log_metric(self.run_id, k, v, step=row['epoch'])
-    def finish(self): self.client.set_terminated(self.run_id)
+            if k == 'epoch' or v is None: continue
+            if self.resumed and k not in self.there: self.there[k] = {m.step for m in self.client.get_metric_history(self.run_id, k)}  # written after the checkpoint, before the end
+            if row['epoch'] not in self.there.get(k, ()): self.client.log_metric(self.run_id, k, v, step=row['epoch'])
+    def finish(self):
+        if self.run_id is not None: self.client.set_terminated(self.run_id)
+    resumed = False
+    def state_dict(self): return dict(run_id=self.run_id)
+    def load_state_dict(self, state): self.run_id,self.resumed = state['run_id'],state['run_id'] is not None  # a fit is resumed: so is the run
 
 class WandbLogger(EpochLogger):
     "Metrics of a Weights & Biases run, offline unless told otherwise"
@@ -125,8 +136,21 @@ class WandbLogger(EpochLogger):
         if mode not in ('offline', 'online', 'disabled'): raise ArgumentError('There is no such mode.', got=f'{mode=}', need="'offline', 'online' or 'disabled'")
         self.project,self.run_name,self.path,self.mode,self.params = project,run,Path(path),mode,params or {}
     def start(self, columns):
-        wandb = needs('wandb')
+        needs('wandb')
+        self.wandb_run,self.run_id = None,None
+    def _begin(self):
+        import wandb
         self.path.mkdir(parents=True, exist_ok=True)
-        self.wandb_run = wandb.init(project=self.project, name=self.run_name, dir=self.path, mode=self.mode, config=self.params, settings=wandb.Settings(silent=True))
-    def write(self, row): self.wandb_run.log({k: v for k,v in row.items() if k != 'epoch' and v is not None}, step=row['epoch'])
-    def finish(self): self.wandb_run.finish()
+        online = dict(resume='allow') if self.run_id and self.mode == 'online' else {}  # offline, `wandb sync` joins the parts by the id
+        self.wandb_run = wandb.init(project=self.project, name=self.run_name, dir=self.path, mode=self.mode, config=self.params, id=self.run_id, settings=wandb.Settings(silent=True), **online)
+        if self.run_id and not online:  # the killed process may have kept rows to itself; this part of the run has them all
+            for row in self.learn.recorder.rows[:-1]: self._log(row)
+        self.run_id = self.wandb_run.id
+    def _log(self, row): self.wandb_run.log({k: v for k,v in row.items() if k != 'epoch' and v is not None}, step=row['epoch'], commit=True)
+    def state_dict(self): return dict(run_id=self.run_id)
+    def load_state_dict(self, state): self.run_id = state['run_id']  # a fit is resumed: so is the run
+    def write(self, row):
+        if self.wandb_run is None: self._begin()
+        self._log(row)
+    def finish(self):
+        if self.wandb_run is not None: self.wandb_run.finish()
