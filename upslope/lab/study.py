@@ -19,8 +19,11 @@ from .baselines import BASELINES
 from .design import Variant, as_design, to_config
 from .recipe import Recipe, as_json, from_json, show
 from .report import write_report
-from .runners import Board, Workers
-from .store import Store
+from .board import Board, in_words
+from .runners import make_workers
+from .store import PASSING, Store
+from .reading import Run
+import upslope.lab.halving   # Store.saved
 from .tables import answers, comparison, html_table, text_table
 
 # %% ../../nbs/06-lab/20_study.ipynb #0a6bcf60
@@ -107,22 +110,29 @@ def run(self:Study,
     workers:int=None,           # processes; None: one per core
     retry_failed:bool=False,    # run again what has failed
     show:bool=True,             # progress bars in a terminal or notebook, lines elsewhere
+    backend:str='local',        # who starts the workers: 'local', 'ray' or 'slurm'
+    halving=None,               # end hopeless configurations early: `Halving()`; None: train all to the end
+    on_event=None,              # function of an `Event`: told when the study begins, a run or a configuration ends, all is over
+    **options,                  # of the backend: checkpoint_s; ray: address; slurm: cluster, timeout_min, ...
 ):
     "Run all that is not done yet; interrupted at any moment, the same call goes on from there. Returns the study"
-    with self.store.owned(self.name), Workers(self.store, self.name, workers) as pool:
+    with self.store.owned(self.name), make_workers(self.store, self.name, workers, backend, **options) as pool:
         self.store.requeue(self.name, failed=retry_failed)
+        if halving is None: self.store.unpause(self.name)
         before = {r['status'] for r in self.store.query('SELECT status FROM run WHERE study=?', self.name)}
         if not before or 'queued' in before: pool.start()   # they load their libraries while we load ours
-        with Board(self.store, self.name, show=show) as board:
-            try: self._run(pool, board)
+        with Board(self.store, self.name, show=show, workers=pool.n, on_event=on_event) as board:
+            try: self._run(pool, board, halving)
             except KeyboardInterrupt:
                 done = self.store.query("SELECT count(*) n FROM run WHERE study=? AND status='done'", self.name)[0]['n']
                 board.say(f'Interrupted. {done} runs are done and kept; the same command goes on from here.')
                 raise
+            saved = self.store.saved(self.name)
+            if saved['runs']: board.say(f"{saved['runs']} runs were stopped early, which saved about {in_words(saved['saved_s'])} of work.")
     return self
 
 @patch
-def _run(self:Study, pool, board):
+def _run(self:Study, pool, board, halving):
     configs = [to_config(v, 0, 'baseline') for v in self._baselines()]
     board.metric,mode = self._resolve()
     declaration = dict(recipe=self.recipe.to_json(), steps=[{k: axis_to_json(v) for k, v in s.items()} for s in self.steps], seeds=self.seeds,
@@ -135,13 +145,21 @@ def _run(self:Study, pool, board):
         declaration['bases'].append(base.label)
         known = {c.key for c in configs}
         configs += [to_config(v, step) for v in self.design.variants(base.recipe, axes, base.label) if v.recipe.key not in known]
-        self.store.declare(self.name, configs, self.seeds, declaration)
-        while board.update(): self._tend(pool)
+        self.store.declare(self.name, configs, self.seeds, declaration, halving and halving.first)
+        while board.update():
+            self._tend(pool, board)
+            if halving: halving.decide(self.store, self.name, board.metric, mode, keep=[base.label])
 
 @patch
-def _tend(self:Study, pool):
-    pool.start().tend()
-    self.store.beat(self.name)
+def _tend(self:Study, pool, board):
+    try:
+        pool.start().tend()
+        if time.monotonic() > getattr(self, '_next_beat', 0): self.store.beat(self.name); self._next_beat = time.monotonic() + 5
+        self._troubled = False
+    except StoreError as e:
+        if getattr(e, 'reason', None) not in PASSING: raise
+        if not getattr(self, '_troubled', False): board.say(f'The study waits. {e}')
+        self._troubled = True
     time.sleep(.1)
 
 @patch
@@ -153,7 +171,7 @@ def _probe(self:Study, pool, board):
         probed = thread.submit(probe, self.recipe, self.seeds[0])
         while not probed.done():
             board.update()
-            self._tend(pool)
+            self._tend(pool, board)
     probed.result()
 
 @patch
@@ -196,7 +214,15 @@ def plan(self:Study):
 def failures(self:Study):
     "Frame of the runs that failed, with their tracebacks"
     frame = self.runs()
-    return frame[frame.status == 'failed'][['config', 'seed', 'error']].reset_index(drop=True)
+    return frame[frame.status == 'failed'][['run', 'config', 'seed', 'error']].reset_index(drop=True)
+
+@patch
+def find(self:Study, config:str, seed:int) -> Run:
+    "One run, to look at closely: `study.find('dense', 3).reproduce()` gives its traceback, its last numbers and the command that does it again"
+    self[config]
+    rows = self.store.query('SELECT run.id FROM run JOIN config ON run.study=config.study AND run.recipe=config.recipe WHERE run.study=? AND label=? AND seed=?', self.name, config, seed)
+    if not rows: raise unknown('seed', seed, self.seeds, f'of {config!r} in study {self.name!r}')
+    return self.store.run(rows[0]['id'])
 
 @patch
 def best(self:Study) -> Variant:

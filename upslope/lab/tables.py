@@ -16,8 +16,8 @@ from .statistics import decimals_for, mean_interval, p_text, paired, max_t, holm
 
 # %% ../../nbs/06-lab/11_tables.ipynb #6c79281a
 _NEEDED = dict(runs=('run','config','kind','seed','status'), history=('run','epoch','metric','value'))
-_STATUS = ('done','failed','queued','running')
-_OTHER = ('run','step','config','kind','axis','value','base','seed','status','seconds','error')
+_STATUS = ('done','failed','stopped','queued','running','paused')
+_OTHER = ('run','step','config','kind','axis','value','base','seed','status','seconds','error','engine')
 
 def metrics_of(
     runs,             # DataFrame, one row per run
@@ -106,7 +106,7 @@ def comparison(
         d = ds.get(c) or (_pair(scores, c, reference, level) if about['kind'][c] == 'baseline' and c != reference else None)
         g = gains.get(c)
         rows.append(dict(config=c, kind=about['kind'][c], step=steps.get(c, 0), axis=about['axis'][c], value=about['value'][c],
-            n=i.n, failed=count('failed'), waiting=count('queued', 'running'), missing=count('done') - i.n,
+            n=i.n, failed=count('failed'), waiting=count('queued', 'running', 'paused'), stopped=count('stopped'), missing=count('done') - i.n,
             mean=i.mean, sd=i.sd, low=i.low, high=i.high, seconds=seconds.get(c),
             base=base.get(c) or (reference if d else None), paired_n=d and d.n, difference=d and d.mean, difference_low=d and d.low, difference_high=d and d.high, p=d and d.p, p_adjusted=ps.get(c), p_holm=hs.get(c),
             gain=g and g.mean, gain_low=g and g.low, gain_high=g and g.high, gain_p=gain_ps.get(c)))
@@ -168,7 +168,7 @@ def _cells(table):
     show = lambda v: '' if math.isnan(v) else f'{v*scale:.{decimals}f}'
     rows, kinds = [], []
     for r in table.itertuples():
-        lost = ', '.join(f'{v} {k}' for k,v in dict(failed=r.failed, waiting=r.waiting, missing=r.missing).items() if v)
+        lost = ', '.join(f'{v} {k}' for k,v in dict(failed=r.failed, stopped=r.stopped, waiting=r.waiting, missing=r.missing).items() if v)
         interval = f'{show(r.low)} to {show(r.high)}' if r.high > r.low else 'all equal' if r.n >= 3 else 'n < 3' if r.n else ''
         p = '' if math.isnan(r.p_adjusted) else p_text(r.p_adjusted).removeprefix('p = ').removeprefix('p ')
         rows.append([r.config, f'{r.n}' + (f' ({lost})' if lost else ''), show(r.mean) or ('failed' if r.failed else ''), show(r.sd) if r.sd else '0', interval,

@@ -22,7 +22,7 @@ from ..core.tracing import signature_of
 from ..core.unification import Unifier
 from .activations import SignatureError, activation, activations, glu, linear
 from .initializers import constraint, initializer, regularizer, torch_dtype
-from .layer import InputSpec, Layer
+from .layer import InputSpec, Layer, is_shape
 from .symbols import Outcome
 
 # %% ../../nbs/02-layers/06_dense.ipynb #f74bb195
@@ -384,6 +384,8 @@ class TimeDistributed(Wrapper):
         if len(shape) < 3: raise ShapeError(f'{self.who} needs steps.', got=f'x {tuple(shape)}', need='(batch, steps, ...)')
         return Shape((None if shape[0] is None or shape[1] is None else shape[0]*shape[1], *shape[2:]))
     def build(self, input_shape): super().build(self._inner(input_shape))
+    def check(self, shapes, told=None):
+        if isinstance(self.layer, Layer) and self.layer.built and is_shape(shapes): self.layer.check(self._inner(shapes), told)
     def forward(self, x, training=None, mask=None):
         inside = {}
         if isinstance(self.layer, Layer):

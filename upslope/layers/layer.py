@@ -151,12 +151,15 @@ class Layer(Configurable, Function[A, B]):
         else: masks = kwargs.get('mask')
         if self._added_losses: self._added_losses = []
         first = not self.built
-        if first: self._build_for(args)
+        if first:
+            try: self._build_for(args)
+            except (TypeError, AttributeError) as told: raise self._no_tensor(args) or told
         with mode(self, training):
             try: out = self._cast_call(args, kwargs)
             except (RuntimeError, IndexError) as told:
                 self._explain(told, args[0] if args else None)
                 raise
+            except (TypeError, AttributeError) as told: raise self._no_tensor(args) or told
         if first: self.__dict__['_seen_shapes'] = mapped(_shape_or_none, args[0] if args else None),mapped(_shape_or_none, out)   # for `summary`
         if self.activity_regularizer is not None:
             for o in leaves(out): self.add_loss(self.activity_regularizer(o)/max(1, o.shape[0]))
@@ -197,6 +200,9 @@ class Layer(Configurable, Function[A, B]):
                 if given is not None: layer.check(mapped(_shape_or_full, given), told)
         shapes = mapped(_shape_or_full, x)
         self.check(shapes, told)
+        kinds = {o.dtype for o in leaves(x) if isinstance(o, Tensor)}
+        if 'dtype' in str(told) and kinds and self._parameters and not any(d.is_floating_point for d in kinds):
+            raise SignatureError(f'{self.who} multiplies numbers with fractions, in {shown_line(users_line())}.', got=', '.join(f'x {str(d).removeprefix("torch.")}' for d in kinds), need=f'x {self.dtype}', fix='x.float()') from told
         if 'compute_output_shape' in self._defined and not any(o is None for o in leaves(shapes)):
             try: self.compute_output_shape(shapes)
             except UpslopeError as e: raise self._placed(e) from told
@@ -209,6 +215,11 @@ class Layer(Configurable, Function[A, B]):
         "What came out, carrying the mask; of several tensors, the first"
         if isinstance(out, tuple) and out and isinstance(out[0], Tensor): return masked(out[0], mask),*out[1:]
         return masked(out, mask) if isinstance(out, Tensor) else out
+
+    def _no_tensor(self, args):
+        "An error in words, if there is no tensor among the inputs"
+        if any(isinstance(o, Tensor) for o in leaves(args)): return None
+        return SignatureError(f'{self.who} takes tensors.', got=', '.join(f'{type(o).__name__} {o!r:.60}' for o in args) or 'nothing', need='a torch.Tensor, a NumPy array, or a symbol from Input(...)', fix='torch.tensor(...)' if args and args[0] is not None else None)
 
     def _mask_out(self, x, mask):
         if self.emits_mask or self.supports_masking or 'compute_mask' in type(self).__dict__: return self.compute_mask(x, mask)

@@ -544,6 +544,7 @@ class Model(Layer):
             f'\nbatch normalisation in {", ".join(dict.fromkeys(norms))} now {"follows train() and eval() and updates its averages" if value else "uses its moving averages and does not change them, also in training"}' if norms else ''))
         return self
 
+    def extra_repr(self): return repr(self.name) if type(self) in (Model, Sequential) else super().extra_repr()
     def pop_symbols(self): self.__dict__['_symbols'] = None
 
     def __getstate__(self): return {k: v for k, v in super().__getstate__().items() if k not in ('_run', '_symbols', '_user_symbols', '_home', '_mask_ways', '_numbers', '_keys')}

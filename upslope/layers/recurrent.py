@@ -264,6 +264,7 @@ class RNN(Layer):
 
     def forward(self, x, initial_state=None, mask=None, training=None):
         training = self.training if training is None else training
+        if self._fused is not None and x.shape[-1] != self.cell._parameters['weight'].shape[-1]: self.check(x.shape)   # PyTorch's kernels read on beyond the end of a row, and say nothing
         if initial_state is None:
             if self._fused is not None and mask is None and not self.stateful and not self.return_state and not (training and (self.cell.dropout or self.cell.recurrent_dropout)) and x.shape[1] and not _in_vmap(x, self.cell._parameters['weight']): return self._short_way(x, training)
             initial_state = self._first_state(x)
@@ -423,6 +424,9 @@ class Bidirectional(Layer):
         y = {'concat': lambda: torch.cat([a, b], -1), 'sum': lambda: a + b, 'ave': lambda: (a + b)/2, 'mul': lambda: a*b, None: lambda: (a, b)}[self.merge_mode]()
         if self.merge_mode is None: return (*y, *states) if states else y
         return (y, *states) if states else y
+    def check(self, shapes, told=None):
+        super().check(shapes, told)
+        if self.forward_layer.built: self.forward_layer.check(shapes, told)
     def compute_output_shape(self, input_shape, initial_state_shape=None):
         shape,states = self.forward_layer.compute_output_shape(input_shape),()
         if self.return_state: shape,*states = shape

@@ -9,7 +9,7 @@ __all__ = ['mapped', 'leaves', 'has_symbol', 'Node', 'Symbol', 'name_of_op', 'on
            'symbols_of']
 
 # %% ../../nbs/02-layers/03_symbols.ipynb #2e73dfb1
-import operator
+import operator, re
 import torch
 from torch import nn, Tensor
 from torch.func import functional_call
@@ -141,9 +141,9 @@ def infer(
     "What comes out, as a nest of (shape, dtype); what is no tensor comes as it is"
     kwargs = kwargs or {}
     unknown = any(not o.shape.known for o in leaves((args, kwargs)) if type(o) is Symbol)
-    def run(fill, device):
+    def run(fill, device, number=0):
         def likeness(o):
-            if type(o) is Symbol: return torch.zeros(o.shape.filled(fill), dtype=o.dtype, device=device)
+            if type(o) is Symbol: return torch.full(o.shape.filled(fill), number, dtype=o.dtype, device=device)
             return on_meta(o) if device == 'meta' else o
         call_args,call_kwargs = mapped(likeness, (tuple(args), kwargs))
         if not isinstance(op, nn.Module): return op(*call_args, **call_kwargs)
@@ -152,7 +152,7 @@ def infer(
     def both(first, second, device):
         with torch.no_grad():
             a = run(first, device)
-            return a, run(second, device) if unknown else a
+            return a, run(second, device, 1) if unknown or device == 'cpu' else a   # with other numbers, since a size may depend on them: x[x > 0]
     try: a,b = both(83, 89, 'meta')
     except UpslopeError: raise
     except Exception as told:
@@ -164,8 +164,12 @@ def infer(
 def _compared(a, b):
     if isinstance(a, Tensor): return Outcome(Shape(m if m == n else None for m, n in zip(a.shape, b.shape)), a.dtype)
     if isinstance(a, dict): return {k: _compared(a[k], b[k]) for k in a}
-    if isinstance(a, (list, tuple)): return type(a)(map(_compared, a, b)) if type(a) in (list, tuple) else tuple(map(_compared, a, b))
+    if isinstance(a, (list, tuple)): return _like(a, list(map(_compared, a, b)))
     return a
+
+def _like(nest, items):
+    "The items as a list, a tuple, or what has the names of `x.max(1).values` and the like"
+    return items if isinstance(nest, list) else type(nest)(*items) if hasattr(nest, '_make') else type(nest)(items) if hasattr(nest, 'n_fields') else tuple(items)
 
 class Outcome:
     "Shape and dtype of a tensor to be"
@@ -175,7 +179,7 @@ class Outcome:
 def _does_not_fit(op, args, kwargs, told):
     given = ', '.join(str(tuple(o.shape)) for o in leaves((args, kwargs)) if isinstance(o, (Symbol, Tensor)))
     name = getattr(op, '__name__', type(op).__name__)
-    return ShapeError(f'{name} cannot take these arguments, in {shown_line(users_line())}.', got=given, need=str(told).split('\n')[0])
+    return ShapeError(f'{name} cannot take these arguments, in {shown_line(users_line())}.', got=given, need=re.sub(r'\b83\b', 'any', str(told).split('\n')[0]))
 
 def record(
     op,            # an nn.Module or a function
@@ -197,5 +201,5 @@ def symbols_of(outcome, node, path=()):
     if isinstance(outcome, dict): return {k: symbols_of(v, node, (*path, k)) for k, v in outcome.items()}
     if isinstance(outcome, (list, tuple)):
         items = [symbols_of(v, node, (*path, i)) for i, v in enumerate(outcome)]
-        return items if isinstance(outcome, list) else tuple(items)
+        return _like(outcome, items)
     return outcome
