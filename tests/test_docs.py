@@ -1,12 +1,13 @@
 "The documentation: built from the notebooks without a warning, no link is lost, and a browser shows it"
-import re, subprocess, sys
+import json, re, subprocess, sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
 import docs
-from fastcore.nbio import mk_cell, read_nb
+from fastcore.nbio import read_nb
+from fastcore.xtras import dict2obj
 from sphinx.util.inventory import InventoryFile
 
 pytestmark = pytest.mark.xdist_group('docs')   # in one process, so that the site is built once
@@ -45,6 +46,64 @@ def test_comments_of_parameters_become_a_table():
     from upslope.core.seeds import derive
     table = docs.meanings(derive)
     assert '| `seed` |' in table and '| returns |' in table and '| `names` |' in table
+    def example(width:int=3, # of the picture [pixels]
+                kind='a|b',  # as `nn.Linear` has it
+                depth=None): "Any"
+    assert docs.meanings(example).splitlines()[2:] == ['| `width` | `3` | of the picture [pixels] |',
+        "| `kind` | `'a\\|b'` | as [`nn.Linear`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html) has it |"]
+
+ELSEWHERE = {   # a name in prose -> the page that its documentation has, as the project's own rule gives it; None: no link
+    'nn.Linear': 'https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html',
+    'nn.Module.state_dict': 'https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.state_dict',
+    'torch.Tensor.view': 'https://docs.pytorch.org/docs/stable/generated/torch.Tensor.view.html',
+    'torch.utils.data.DataLoader': 'https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.DataLoader',
+    'torch.func': 'https://docs.pytorch.org/docs/stable/func.html',
+    'DataLoaders': 'https://docs.fast.ai/data.core.html#dataloaders',
+    'LogisticRegression': 'https://scikit-learn.org/stable/modules/generated/sklearn.linear_model.LogisticRegression.html',
+    'sklearn.pipeline.make_pipeline': 'https://scikit-learn.org/stable/modules/generated/sklearn.pipeline.make_pipeline.html',
+    'keras.layers.Dense': 'https://www.tensorflow.org/api_docs/python/tf/keras/layers/Dense',
+    'keras.Model.fit': 'https://www.tensorflow.org/api_docs/python/tf/keras/Model#fit',
+    'np.einsum': 'https://numpy.org/doc/stable/reference/generated/numpy.einsum.html',
+    'ValueError': 'https://docs.python.org/3/library/exceptions.html#ValueError',
+    'upslope.layers': docs.SITE + '02-layers/', 'Dense': docs.SITE + '02-layers/dense.html#dense',
+    'nn.Lineer': None, 'keras.layers.Densest': None, 'weight_decay': None, 'os.environ.nothing': None, 'torch._C': None, 'settings.ini': None}
+
+@pytest.mark.parametrize('name', ELSEWHERE)
+def test_names_lead_to_the_page_that_has_them(name): assert docs.LINKS.doc(name) == ELSEWHERE[name]
+
+def test_the_index_of_a_room_links_its_modules_by_their_short_names(site):
+    assert 'errors.html' in docs.Page((site/'01-core/index.html').read_text().partition('<article')[2]).links
+
+def test_a_widget_without_a_picture_of_itself_stops_the_build():
+    view = {docs.WIDGET: {}, 'text/plain': 'IntSlider()'}
+    def cell(**data): return dict2obj(dict(outputs=[dict(data={**view, **data})]))
+    shown = cell(**{'text/html': '<svg/>'})
+    docs.snapshot(shown, 'page')
+    assert set(shown.outputs[0].data) == {'text/plain', 'text/html'}
+    with pytest.raises(SystemExit, match='no picture of itself'): docs.snapshot(cell(), 'page')
+
+def test_every_figure_is_in_the_gallery_and_one_click_from_its_code(site, root):
+    "As many as the notebooks hold, and each link leads to an anchor right before a cell of code"
+    n = sum(mime in docs.PICTURES for path in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts and '/.' not in path.as_posix()[len(str(root)):]
+            for cell in read_nb(path).cells for output in cell.get('outputs', ()) for mime in output.get('data', ()))
+    links = re.findall(r'<a href="([^"#]+)#(figure-\d+)"><img src="([^"]+)"', (site/'gallery.html').read_text())
+    assert len(links) == n > 10 and len(set(links)) == n
+    for page, anchor, picture in links:
+        assert (site/picture).stat().st_size > 100
+        assert re.search(rf'<a id="{anchor}"></a>\s*(<a id="[^"]+"></a>\s*)*<div class="cell', (site/page).read_text()), (page, anchor)
+
+def test_every_page_opens_in_jupyter(site, root):
+    "The notebook that its link gives is the one in the repository"
+    for path in (root/'nbs').rglob('*.ipynb'):
+        if any(part[0] in '._' for part in path.relative_to(root).parts): continue
+        page = site/docs.nbpath2html(path.relative_to(root/'nbs'))
+        link, = re.findall(r'<a href="([^"]+)"[^>]*>Open in Jupyter</a>', page.read_text())
+        assert (page.parent/link).read_bytes() == path.read_bytes() and 'cells' in json.loads(path.read_bytes())
+
+def test_changelog_and_citation_are_pages(site):
+    assert '0.1.0' in (site/'changelog.html').read_text()
+    cited = (site/'citing.html').read_text()
+    assert '@software' in cited and docs.INI['git_url'] in cited and docs.INI['version'] in cited
 
 def test_lost_links_are_found(tmp_path):
     (tmp_path/'a.html').write_text('<p id="here"><a href="a.html#here">1</a><a href="b.html">2</a><a href="a.html#there">3</a><img src="c.png"><a href="https://d/e">4</a>')
@@ -58,7 +117,7 @@ def test_links_between_notebooks_lead_to_pages(root):
     for text in ('`seq[0](x)` is code', 'so is\n```\nseq[0](x)\n```', '$f[x](t)$ is a formula'): assert docs.page_links(text, root/'nbs') == text
     with pytest.raises(SystemExit, match='there is no 99_lost.ipynb'): docs.page_links('[lost](99_lost.ipynb)', root/'nbs'/'01-core')
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def address(site):
     "The site as a server on this machine gives it; a browser does not let pages from files read each other"
     class Quiet(SimpleHTTPRequestHandler):
@@ -68,16 +127,62 @@ def address(site):
         yield f'http://127.0.0.1:{server.server_port}'
         server.shutdown()
 
-def test_browser_shows_a_page_and_finds_a_name(address, browser):
+@pytest.fixture(scope='module')
+def visit(address, browser):
+    "Opens pages, one after the other; whatever goes wrong on the way is noted in `visit.wrong`"
     page, wrong = browser.new_page(), []
     page.on('pageerror', lambda error: wrong.append(str(error)))
+    page.on('console', lambda said: wrong.append(said.text) if said.type in ('error', 'warning') else None)
     page.on('requestfailed', lambda request: wrong.append(request.url))
-    page.goto(f'{address}/search.html?q=ShapeError')
+    def go(path):
+        page.goto(f'{address}/{path}')
+        return page
+    go.wrong = wrong
+    yield go
+    page.close()
+
+LOOK = """() => ({wide: document.documentElement.scrollWidth - innerWidth, lost: [...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).map(i => i.src),
+                  title: document.querySelector('h1')?.innerText, outside: performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin) && !n.startsWith('data:'))})"""
+
+def test_browser_opens_every_page_on_a_phone_and_on_a_screen(visit, site):
+    "No error in the console, no picture missing, nothing fetched from elsewhere, and no page that scrolls sideways"
+    pages = sorted(path.relative_to(site).as_posix() for path in site.rglob('*.html'))
+    assert len(pages) > 60
+    for path in pages:
+        page = visit(path)
+        for width in (360, 768, 1280):
+            page.set_viewport_size(dict(width=width, height=900))
+            seen = page.evaluate(LOOK)
+            assert seen['wide'] <= 0 and seen['lost'] == [] and seen['outside'] == [] and (seen['title'] or path in ('genindex.html', 'search.html')), (path, width, seen)
+        assert visit.wrong == [], path
+
+def test_the_gallery_shows_its_pictures(visit):
+    page = visit('gallery.html')
+    pictures = page.locator('.gallery img')
+    pictures.last.scroll_into_view_if_needed()
+    page.wait_for_function("() => { const i = [...document.querySelectorAll('.gallery img')].at(-1); return i.complete && i.naturalWidth > 0 }")
+    page.locator('.gallery a').first.click()
+    page.wait_for_load_state('networkidle')
+    assert '#figure-1' in page.url and visit.wrong == []
+
+def test_browser_finds_a_name(visit):
+    page = visit('search.html?q=ShapeError')
     page.locator('#search-results li a').first.wait_for(timeout=20_000)
     assert 'upslope.core.errors.ShapeError' in page.locator('#search-results').inner_text()
-    page.wait_for_load_state('networkidle')
-    page.goto(f'{address}/01-core/seeds.html')
-    page.wait_for_load_state('networkidle')
+    page.wait_for_load_state('networkidle')   # it fetches the pages that it found, for their first words
+    page = visit('01-core/seeds.html')
     entry = page.locator('dl.py.function').first
-    assert page.locator('h1').inner_text().startswith('Seeds') and entry.is_visible() and entry.bounding_box()['width'] > 300
-    assert wrong == []
+    assert page.locator('h1').inner_text().startswith('Seeds') and entry.is_visible() and entry.bounding_box()['width'] > 300 and visit.wrong == []
+
+def test_the_theme_switches_and_stays(visit):
+    page = visit('index.html')
+    page.set_viewport_size(dict(width=1280, height=900))
+    def ground(): return page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    seen = [ground()]
+    for _ in range(2):   # automatic, light, dark
+        page.locator('.theme-toggle:visible').first.click()
+        seen.append(ground())
+    assert len(set(seen)) == 2, seen
+    chosen = ground()
+    visit('citing.html')
+    assert ground() == chosen and visit.wrong == []

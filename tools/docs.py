@@ -5,7 +5,9 @@ cell comes the entry of what it defines (signature, docstring, the comments of i
 the code itself folded. A warning of Sphinx or a link that leads nowhere is an error.
 """
 import ast, inspect, re, shutil, sys
+from base64 import b64decode
 from functools import partial
+from html import escape
 from html.parser import HTMLParser
 from importlib import import_module
 from operator import attrgetter
@@ -13,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
+import yaml
 from docutils.nodes import SkipNode
 from fastcore.basics import listify
 from fastcore.docments import docments
@@ -22,23 +25,42 @@ from nbdev.config import get_config, nbpath2html
 from nbdev.process import NBProcessor
 from nbdev.processors import clean_magics, hide_, hide_line, rm_header_dash, strip_ansi
 from nbdev.showdoc import showdoc_nm
-from project import ROOT, doclinks, relink, settings
+from names import names
+from project import ROOT, relink, settings
 from sphinx.application import Sphinx
 
-CONFIG, INI, LINKS = get_config(ROOT), settings(ROOT), doclinks(ROOT)
+CONFIG, INI, LINKS = get_config(ROOT), settings(ROOT), names(ROOT)
 SITE = INI['doc_url'].rstrip('/') + '/'
+WIDGET, PICTURES = 'application/vnd.jupyter.widget-view+json', {'image/png': '.png', 'image/svg+xml': '.svg'}
+PROJECT = ['gallery', 'changelog', 'citing', 'contributing']
+LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><path d="M4 56 L22 38 L34 44 L58 10" fill="none" stroke="#2f6fdf" stroke-width="8" stroke-linecap="round" stroke-linejoin="round"/><circle cx="58" cy="10" r="6" fill="#f0883e"/></svg>"""
 CSS = """
 .content { width: 54em; max-width: 100%; }
-article > section > blockquote:first-of-type { border: 0; background: none; font-size: 1.15em; font-style: normal; padding-left: 0; color: var(--color-foreground-secondary); }
+.sidebar-logo { max-width: 3.2rem; margin: 0 auto 0 0; }
+article > section > blockquote:first-of-type { border: 0; background: none; font-size: 1.15em; font-style: normal; padding-left: 0; margin-bottom: .4rem; color: var(--color-foreground-secondary); }
+p.notebook { margin: 0 0 1.5rem; font-size: 85%; color: var(--color-foreground-secondary); }
+.highlight .nn { text-decoration: none !important; }
 dl.py { border-left: 3px solid var(--color-brand-primary); padding-left: .8rem; }
 dl.py > dd { margin-left: 1rem; }
 dl.py .table-wrapper table { margin-left: 0; font-size: 90%; }
 div.cell details.hide > summary { background: none; border-left-color: var(--color-background-border); font-size: 85%; }
+div.cell_output { overflow-x: auto; }
+div.cell_output img { border-radius: 4px; max-width: 100%; height: auto; }
+div.cell_output img[src$=".svg"] { background: #fff; padding: .5rem; }
+div.cell_output table { border-collapse: collapse; font-size: 85%; margin: .6rem 0; }
+div.cell_output table :is(td, th) { padding: .2rem .6rem; border-bottom: 1px solid var(--color-background-border); }
+div.cell_output table caption { text-align: left; padding: .2rem .6rem; color: var(--color-foreground-secondary); }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
+.gallery a { border: 1px solid var(--color-background-border); border-radius: 6px; overflow: hidden; text-decoration: none; color: var(--color-foreground-primary); font-size: 80%; }
+.gallery img { width: 100%; height: 8.5rem; object-fit: contain; background: #fff; display: block; }
+.gallery span { display: block; padding: .5rem .7rem; }
 math { font-size: 1.05em; }
+math[display=block] { overflow-x: auto; }
+@media (max-width: 46em) { article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } }
 """
 
 # -- API entries ------------------------------------------------------------------------------------------------------
-def show(value): return getattr(value, '__qualname__', None) or repr(value)
+def show(value): return getattr(value, '__qualname__', None) or re.sub(r' at 0x[0-9a-f]+', '', repr(value))
 
 def annotation(of): return '' if of in (inspect.Parameter.empty, None) else of if isinstance(of, str) else inspect.formatannotation(of)
 
@@ -59,12 +81,17 @@ def call(symbol):
         parts.append({p.VAR_POSITIONAL: '*', p.VAR_KEYWORD: '**'}.get(p.kind, '') + p.name + (f': {kind}' if kind else '') + default)
     return f"({', '.join(parts)})" + (f' -> {result}' if result else '')
 
+def cell_of(text): return ' '.join(text.split()).replace('|', '\\|')
+
 def meanings(symbol):
     "A table of the comments beside the parameters, if there are any"
     said = {name: of.get('docment') for name, of in docments(symbol, full=True).items()}
-    names = [p.name for p in parameters(symbol)[0]] + ([] if isinstance(symbol, type) else ['return'])
-    rows = [(f'`{name}`' if name != 'return' else 'returns', ' '.join(said[name].split()).replace('|', '\\|')) for name in names if isinstance(said.get(name), str)]
-    return '\n'.join(f"| {' | '.join(row)} |" for row in [('Parameter', 'Meaning'), ('---', '---'), *rows]) if rows else ''
+    given = {p.name: '' if p.default is p.empty else f'`{cell_of(show(p.default))}`' for p in parameters(symbol)[0]}
+    if not isinstance(symbol, type): given['return'] = ''
+    rows = [(f'`{name}`' if name != 'return' else 'returns', default, LINKS.linkify(cell_of(said[name]))) for name, default in given.items() if isinstance(said.get(name), str)]
+    if not any(default for _, default, _ in rows): rows = [(name, meaning) for name, _, meaning in rows]
+    title = ('Parameter', 'Default', 'Meaning') if rows and len(rows[0]) == 3 else ('Parameter', 'Meaning')
+    return '\n'.join(f"| {' | '.join(row)} |" for row in [title, ['---']*len(title), *rows]) if rows else ''
 
 def entry(name, symbol, module):
     "One definition as an object of Sphinx's Python domain, and the anchor that links in prose lead to"
@@ -95,9 +122,31 @@ def page_links(text, folder):
         return path if target.is_relative_to(ROOT/'nbs') else f"{INI['git_url']}/blob/{INI['branch']}/{target.relative_to(ROOT).as_posix()}"
     return relink(text, page)
 
-def stage(source, target):
-    "Write the notebook as the page shows it"
+def buttons(source, page):
+    "The line under a page's title that leads to the notebook behind it"
+    file, path = f"{page.rpartition('/')[2]}.ipynb", source.relative_to(ROOT).as_posix()
+    links = {file: ('Open in Jupyter', 'Download this notebook; in JupyterLab, File > Open from URL takes its address'),
+             f"https://colab.research.google.com/github/{INI['user']}/{INI['repo']}/blob/{INI['branch']}/{path}": ('in Colab', 'Run this notebook in Google Colab'),
+             f"{INI['git_url']}/blob/{INI['branch']}/{path}": ('on GitHub', 'The source of this page')}
+    return '```{raw} html\n<p class="notebook">' + ' · '.join(f'<a href="{link}" title="{escape(title)}">{text}</a>' for link, (text, title) in links.items()) + '</p>\n```'
+
+def snapshot(cell, page):
+    "A widget's picture of itself takes the place of the widget, which would need a server"
+    for output in cell.get('outputs', ()):
+        if output.get('data', {}).pop(WIDGET, None) is not None and 'text/html' not in output.data:
+            sys.exit(f'{page}: a widget has no picture of itself.\n  fix:  show an object that gives text/html beside the widget, as those of upslope.surface do')
+
+def figures_of(cell):
+    "The pictures that a cell shows: (suffix of a file, its bytes)"
+    for output in cell.get('outputs', ()):
+        for mime, content in output.get('data', {}).items():
+            if mime in PICTURES: yield PICTURES[mime], b64decode(''.join(content)) if mime == 'image/png' else ''.join(content).encode()
+
+def stage(source, target, page, figures):
+    "Write the notebook as the page shows it; add its figures to those of the gallery"
     nb = read_nb(source)
+    title = heading = next(m[1] for cell in nb.cells if cell.cell_type == 'markdown' and (m := re.match(r'# (.*)', cell.source)))
+    LINKS.room = f"{INI['lib_name']}.{source.parent.name.partition('-')[2]}" if source.name == 'index.ipynb' else None
     module = next((m[1] for cell in nb.cells if (m := re.search(r'^#\| *default_exp +([\w.]+)', cell.source, flags=re.M))), None)
     module = f"{INI['lib_name']}.{module}".removesuffix('.__init__')
     cells = []
@@ -109,7 +158,15 @@ def stage(source, target):
             if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in nodes): continue
             cells += entries(cell.source, module)
             cell.metadata['tags'] = ['hide-input']
-        elif cell.cell_type == 'markdown': cell.source = LINKS.linkify(page_links(cell.source, source.parent))
+        elif cell.cell_type == 'markdown':
+            heading = ([heading] + re.findall(r'^#{2,} (.*)', cell.source, flags=re.M))[-1]
+            cell.source = LINKS.linkify(page_links(cell.source, source.parent))
+            if cell.source.startswith('# '): cell.source = re.sub(r'\A(# .*\n(?:\n*>.*\n?)*)', lambda m: f'{m[1].rstrip()}\n\n{buttons(source, page)}\n\n', cell.source)
+        else:
+            snapshot(cell, page)
+            for suffix, content in figures_of(cell):
+                figures.append((page, title, heading, suffix, content))
+                cells.append(mk_cell(f'```{{raw}} html\n<a id="figure-{len(figures)}"></a>\n```', 'markdown'))
         cells.append(cell)
     nb.cells = cells
     for number, cell in enumerate(cells): cell.idx_ = number
@@ -133,13 +190,39 @@ def as_markdown(page):
             parts += ['```\n' + ''.join(text).rstrip() + '\n```' for text in texts if text]
     return '\n\n'.join(filter(None, parts)) + '\n'
 
+def gallery(figures, folder):
+    "The page of all figures, each one click from its code; the pictures go into `folder`"
+    folder.mkdir(parents=True)
+    cards = []
+    for number, (page, title, heading, suffix, content) in enumerate(figures, 1):
+        (folder/f'{number}{suffix}').write_bytes(content)
+        said = escape(heading.replace('`', '').rstrip(' -'))
+        cards.append(f'<a href="{page}.html#figure-{number}"><img src="_gallery/{number}{suffix}" alt="{said}" loading="lazy"><span><b>{said}</b><br>{escape(title)}</span></a>')
+    return '# Gallery\n\n> All figures of these pages; a click leads to the code that drew one.\n\n```{raw} html\n<div class="gallery">\n' + '\n'.join(cards) + '\n</div>\n```\n'
+
+def citing():
+    "The page made from CITATION.cff"
+    cited = yaml.safe_load((ROOT/'CITATION.cff').read_text(encoding='utf-8'))
+    authors = ' and '.join(author.get('name') or f"{author['given-names']} {author['family-names']}" for author in cited['authors'])
+    fields = dict(title=f"{cited['title']}: {' '.join(cited['abstract'].split())}", author=authors if ' and ' in authors else f'{{{authors}}}', version=INI['version'], url=cited['repository-code'])
+    entry = ',\n'.join([f"@software{{{cited['title']}", *(f'  {key} = {{{value}}}' for key, value in fields.items())])
+    return (f"# Citing\n\n> {cited['message']}\n\n```bibtex\n{entry}\n}}\n```\n\nThe same for other programs stands in [CITATION.cff]({INI['git_url']}/blob/{INI['branch']}/CITATION.cff). "
+            'A number that upslope computed rests on the papers and libraries that its notebook names under “Sources”: cite those, too.\n')
+
+def project_pages(staged, figures):
+    "The pages that no notebook gives: name -> text"
+    def markdown(name): return LINKS.linkify(page_links((ROOT/name).read_text(encoding='utf-8'), ROOT))
+    return dict(gallery=gallery(figures, staged.parent/'gallery/_gallery'), changelog=markdown('CHANGELOG.md'), citing=citing(), contributing=markdown('CONTRIBUTING.md'))
+
 def contents(pages):
-    "The table of contents: a group for each folder, in reading order"
+    "The table of contents: a group for each folder, in reading order; the stories stand near its beginning, since they are told to newcomers"
     groups = {}
-    for page in pages:
+    for page in sorted(pages, key=lambda page: {'00': 0, '90': 1}.get(page[:2], 2)):
         folder, _, name = page.rpartition('/')
         if folder: groups.setdefault(folder, []).insert(0 if name == 'index' else len(pages), page)
-    return '\n\n'.join(f"```{{toctree}}\n:hidden:\n:caption: {folder.partition('-')[2].capitalize()}\n\n" + '\n'.join(group) + '\n```' for folder, group in groups.items())
+    groups['x-project'] = PROJECT
+    def caption(folder): return dict(rl='Reinforcement learning', diffeq='Differential equations').get(name := folder.partition('-')[2], name.capitalize())
+    return '\n\n'.join(f"```{{toctree}}\n:hidden:\n:caption: {caption(folder)}\n\n" + '\n'.join(group) + '\n```' for folder, group in groups.items())
 
 # -- links ------------------------------------------------------------------------------------------------------------
 class Page(HTMLParser):
@@ -178,8 +261,8 @@ def options(static):
     return dict(project=INI['lib_name'], author=INI['author'], version=INI['version'], release=INI['version'],
         extensions=['myst_nb', 'sphinx_copybutton', 'docs'], html_math_renderer='mathml', nb_execution_mode='off', nb_merge_streams=True, nb_code_prompt_show='Source', nb_code_prompt_hide='Source',
         myst_enable_extensions=['dollarmath', 'amsmath', 'colon_fence', 'deflist'], myst_heading_anchors=4,
-        python_maximum_signature_line_length=88, python_use_unqualified_type_names=True, add_module_names=False, exclude_patterns=['llms.txt'],
-        html_theme='furo', html_title=INI['lib_name'], html_baseurl=SITE, html_static_path=[str(static)], html_css_files=['upslope.css'],
+        python_maximum_signature_line_length=88, python_use_unqualified_type_names=True, add_module_names=False, exclude_patterns=['llms.txt'], html_favicon=str(static/'upslope.svg'), html_logo=str(static/'upslope.svg'), html_extra_path=[str(static.parent/'gallery')],
+        html_theme='furo', html_show_copyright=False, html_title=INI['lib_name'], html_baseurl=SITE, html_static_path=[str(static)], html_css_files=['upslope.css'],
         html_theme_options=dict(source_repository=INI['git_url'], source_branch=INI['branch'], source_directory='nbs/'))
 
 def mathml(writer, node, display):
@@ -193,7 +276,7 @@ def setup(app):
 
 def source_link(pages, app, page, template, context, doctree):
     "The page's view and edit buttons lead to its notebook"
-    if page not in pages: return
+    if page not in pages: return context.update(theme_source_view_link='', theme_source_edit_link='', page_source_suffix='')
     context['theme_source_view_link'] = context['theme_source_edit_link'] = f"{INI['git_url']}/blob/{INI['branch']}/{pages[page].relative_to(ROOT).as_posix()}"
 
 def build(site):
@@ -201,13 +284,16 @@ def build(site):
         staged = Path(folder).resolve()/'pages'
         notebooks = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part[0] in '._' for part in p.relative_to(ROOT).parts))
         pages = {nbpath2html(p.relative_to(ROOT/'nbs')).with_suffix('').as_posix(): p for p in notebooks}
-        for page, source in pages.items(): stage(source, staged/f'{page}.ipynb')
+        figures = []
+        for page, source in pages.items(): stage(source, staged/f'{page}.ipynb', page, figures)
+        for page, text in project_pages(staged, figures).items(): (staged/f'{page}.md').write_text(text, encoding='utf-8')
         if (ROOT/'nbs/images').exists(): shutil.copytree(ROOT/'nbs/images', staged/'images')
         start = read_nb(staged/'index.ipynb')
         start.cells.append(mk_cell(contents(pages), 'markdown'))
         write_nb(start, staged/'index.ipynb')
         (staged.parent/'static').mkdir()
         (staged.parent/'static/upslope.css').write_text(CSS)
+        (staged.parent/'static/upslope.svg').write_text(LOGO)
         built = staged.parent/'site'   # MyST-NB writes beside it, too
         app = Sphinx(staged, None, built, staged.parent/'doctrees', 'html', confoverrides=options(staged.parent/'static'), status=None,
                      warning=sys.stderr, warningiserror=True, freshenv=True)
@@ -215,7 +301,9 @@ def build(site):
         app.build()
         shutil.rmtree(site, ignore_errors=True)
         shutil.copytree(built, site)
-        for page in pages: (site/f'{page}.html.md').write_text(as_markdown(staged/f'{page}.ipynb'), encoding='utf-8')
+        for page, source in pages.items():
+            (site/f'{page}.html.md').write_text(as_markdown(staged/f'{page}.ipynb'), encoding='utf-8')
+            shutil.copy(source, site/f'{page}.ipynb')
     if (ROOT/'nbs/llms.txt').exists(): shutil.copy(ROOT/'nbs/llms.txt', site)
     (site/'.nojekyll').touch()   # GitHub Pages then serves folders that begin with an underscore
     links_within(site)

@@ -59,6 +59,19 @@ def test_sunspots():
     data = sources.load('sunspots')
     assert data.input_shape == (22, 1) and data.train.y.shape[1] == 1
 
+def test_co2():
+    pytest.importorskip('statsmodels')
+    data = sources.load('co2')
+    assert data.input_shape == (52, 1) and data.task == 'regression' and data.licence and 'Mauna Loa' in data.citation
+    weeks = [len(p.x) + 52 for p in data.parts.values()]   # a part of n points holds n - 52 windows with a target
+    assert sum(weeks) == 2284 and weeks[0] == round(.6*2284)
+    assert all(torch.isfinite(t).all() for p in data.parts.values() for t in p)          # the gaps of 1958 to 1964 are filled
+    assert torch.equal(data.train.x[1, :-1], data.train.x[0, 1:]) and torch.equal(data.train.y[0], data.train.x[1, -1])
+    assert 310 < data.train.x.min() < data.test.y.max() < 380 and data.train.y.max() < data.test.y.max()   # parts per million, rising
+    ssts = pytest.importorskip('statsmodels.datasets').co2.load_pandas().data['co2']
+    there = ssts.notna().to_numpy()[:52]
+    assert np.allclose(data.train.x[0, :, 0].numpy()[there], ssts.to_numpy()[:52][there])
+
 def test_a_table_with_words_and_gaps_is_trained_on():
     from torch import nn
     from upslope.train import Learner

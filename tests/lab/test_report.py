@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from upslope.core.errors import ArgumentError, DataError, NameUnknown
-from upslope.lab import report as R
+from upslope.lab import plots as P, report as R, tables as T
 
 @pytest.fixture(scope='module')
 def study():
@@ -134,15 +134,15 @@ def grid():
     return pd.DataFrame([dict(run=i*6+s, config=c, kind='model', axis=None, value=None, seed=s, status='done', valid_accuracy=.9 + .02*(d['width'] == 32) + .01*(d['opt'] == 'adam') + luck[s] + rng.normal(0, .001)) for i,(c,d) in enumerate(DESIGN.items()) for s in range(6)])
 
 def test_effects_of_a_grid(grid):
-    es = R.effects_of(grid, DESIGN, interactions=[('width','opt')])
+    es = T.effects_of(grid, DESIGN, interactions=[('width','opt')])
     assert [(e.axis, e.told) for e in es] == [('width',True), ('opt',True), ('placebo',False), ('width × opt',False)]
     assert [round(e.difference.mean, 2) for e in es] == [.02, .01, 0, 0]
-    said = R.answers(grid, design=DESIGN)
+    said = T.answers(grid, design=DESIGN)
     assert any(s.startswith('width=32 beats width=8 by 2.0') for s in said) and any('placebo, which does nothing' in s for s in said)
-    back = R.effects_of(grid, DESIGN, reference='32-adam-1')
+    back = T.effects_of(grid, DESIGN, reference='32-adam-1')
     assert [(e.value, e.base) for e in back] == [(8,32), ('sgd','adam'), (0,1)] and back[0].difference.mean == pytest.approx(-es[0].difference.mean)
     holes = grid.assign(status=grid.status.where(grid.run != 0, 'failed'))
-    assert all(e.difference.n == 6 for e in R.effects_of(holes, DESIGN))   # seven of eight combinations still determine the axes
+    assert all(e.difference.n == 6 for e in T.effects_of(holes, DESIGN))   # seven of eight combinations still determine the axes
 
 def test_page_of_a_grid(grid, tmp_path):
     path = R.write_report(tmp_path/'r.html', 'grid', grid, reference='8-sgd-0', design=DESIGN, interactions=[('width','opt')])
@@ -156,39 +156,39 @@ def steps():
     return pd.DataFrame([dict(run=i*8+s, step=step, config=c, kind='model', axis=a, value=v, base=b, seed=s, status='done', valid_accuracy=m + luck[s] + rng.normal(0, .004)) for i,(c,step,a,v,b,m) in enumerate(plan) for s in range(8)])
 
 def test_each_step_is_compared_with_its_own_base(steps, tmp_path):
-    t = R.comparison(steps, reference='conv, lr=0.01'); rows = t.set_index('config')
+    t = T.comparison(steps, reference='conv, lr=0.01'); rows = t.set_index('config')
     wide = steps.pivot(index='seed', columns='config', values='valid_accuracy')
     for c, b in [('conv','dense'), ('conv, lr=0.1','conv'), ('conv, lr=0.01','conv'), ('conv, lr=0.01, width=2','conv, lr=0.01')]:
         assert rows.base[c] == b and rows.difference[c] == pytest.approx((wide[c] - wide[b]).mean())
     assert math.isnan(rows.difference['dense']) and t.attrs['comparisons'] == 4
-    for form in (R.text_table, R.markdown_table, R.latex_table, R.html_table): assert 'vs base' in form(t)
-    assert max(map(len, R.text_table(t).splitlines())) <= 100
-    said = R.answers(steps, reference='conv, lr=0.01')
+    for form in (T.text_table, T.markdown_table, T.latex_table, T.html_table): assert 'vs base' in form(t)
+    assert max(map(len, T.text_table(t).splitlines())) <= 100
+    said = T.answers(steps, reference='conv, lr=0.01')
     assert any(s.startswith('model matters: conv beats dense by') for s in said) and any(s.startswith('lr matters: “conv, lr=0.01” beats conv by') and '“conv, lr=0.1” loses to conv' in s for s in said) and any(s.startswith('width: No difference between “conv, lr=0.01, width=2” and “conv, lr=0.01” can') for s in said)
-    fig = R.effects_figure(steps, reference='conv, lr=0.01')
+    fig = P.effects_figure(steps, reference='conv, lr=0.01')
     assert [len(ax.get_yticklabels()) for ax in fig.axes] == [1, 2, 1]
     assert sorted(fig.axes[1].collections[0].get_offsets()[:,0]) == pytest.approx(sorted(100*(wide['conv, lr=0.01'] - wide['conv'])))
     parsed(R.write_report(tmp_path/'r.html', 'steps', steps, reference='conv, lr=0.01'))
-    with pytest.raises(NameUnknown, match='base of others'): R.comparison(steps.assign(base='gone'))
+    with pytest.raises(NameUnknown, match='base of others'): T.comparison(steps.assign(base='gone'))
 
 def test_without_bases_the_axis_that_the_reference_won_is_compared_with_what_it_left(steps):
     two = steps[steps.step == 0].drop(columns='base')
-    said = R.answers(two, reference='conv')
+    said = T.answers(two, reference='conv')
     assert any(s.startswith('model matters: dense loses to conv by') for s in said), said
-    assert [t.get_text() for t in R.effects_figure(two, reference='conv').axes[0].get_yticklabels()] == ['dense','conv']
+    assert [t.get_text() for t in P.effects_figure(two, reference='conv').axes[0].get_yticklabels()] == ['dense','conv']
 
 def test_pairs_are_the_paired_differences(grid):
-    table = R.pairs(grid); assert len(table) == 28 and table.attrs['ranking'].n == 6
+    table = P.pairs(grid); assert len(table) == 28 and table.attrs['ranking'].n == 6
     wide = grid.pivot(index='seed', columns='config', values='valid_accuracy')
     for r in table.itertuples(): assert r.difference == pytest.approx((wide[r.a] - wide[r.b]).mean())
     assert table.attrs['order'][0].startswith('32-adam') and table.attrs['order'][-1].startswith('8-sgd')
-    assert R.pairs(grid[grid.config.isin(list(DESIGN)[:2])]).attrs['ranking'] is None
-    assert R.pairs_figure(grid[grid.config == '8-sgd-0']) is None and R.pairs_figure(grid, mode='min') is not None
+    assert P.pairs(grid[grid.config.isin(list(DESIGN)[:2])]).attrs['ranking'] is None
+    assert P.pairs_figure(grid[grid.config == '8-sgd-0']) is None and P.pairs_figure(grid, mode='min') is not None
 
 # ---- the table ----
 def test_comparison_against_pandas_and_scipy(study):
     from scipy import stats
-    runs, _ = study; t = R.comparison(runs, 'valid_loss', mode='min').set_index('config')
+    runs, _ = study; t = T.comparison(runs, 'valid_loss', mode='min').set_index('config')
     wide = runs.pivot(index='seed', columns='config', values='valid_loss')
     assert t.attrs['reference'] == 'dense' and t.attrs['baseline'] == 'logistic'
     for c in ('most_frequent','logistic','dense','lr=0.0003'):
@@ -202,17 +202,17 @@ def test_gaps_are_paired_over_common_seeds(study):
     runs, _ = study
     holes = runs.copy(); holes.loc[(holes.config == 'lr=0.0003')&(holes.seed == 0), 'status'] = 'failed'
     holes.loc[(holes.config == 'dense')&(holes.seed == 1), 'valid_accuracy'] = math.inf
-    t = R.comparison(holes).set_index('config')
+    t = T.comparison(holes).set_index('config')
     assert (t.n['dense'], t.missing['dense'], t.n['lr=0.0003'], t.paired_n['lr=0.0003']) == (5, 1, 5, 4)
     wide = runs.pivot(index='seed', columns='config', values='valid_accuracy').loc[2:]
     assert t.difference['lr=0.0003'] == pytest.approx((wide['lr=0.0003'] - wide['dense']).mean())
-    assert '5 (1 failed)' in R.text_table(R.comparison(holes)) and '5 (1 missing)' in R.text_table(R.comparison(holes))
+    assert '5 (1 failed)' in T.text_table(T.comparison(holes)) and '5 (1 missing)' in T.text_table(T.comparison(holes))
 
 def test_order_of_rows_and_columns_does_not_matter(study):
     runs, _ = study
-    a, b = R.comparison(runs), R.comparison(runs.sample(frac=1, random_state=0)[runs.columns[::-1]])
+    a, b = T.comparison(runs), T.comparison(runs.sample(frac=1, random_state=0)[runs.columns[::-1]])
     pd.testing.assert_frame_equal(a, b)
-    assert R.text_table(a) == R.text_table(b) and R.answers(runs) == R.answers(runs.sample(frac=1, random_state=1))
+    assert T.text_table(a) == T.text_table(b) and T.answers(runs) == T.answers(runs.sample(frac=1, random_state=1))
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 7), st.integers(0, 10**6), st.sampled_from(['min','max']), st.booleans())
@@ -221,32 +221,32 @@ def test_any_study_has_a_table_in_four_forms_and_sentences(k, n, seed, mode, bas
     rows = [dict(run=i, config=c, kind='baseline' if baselines and c == 'c0' else 'model', axis=None if c < 'c2' else 'a', value=None if c < 'c2' else c, seed=s, status=rng.choice(['done','done','done','failed','queued']), score=rng.choice([rng.normal(), .5, math.nan]))
             for i,(c,s) in enumerate((f'c{j}', s) for j in range(k) for s in range(n))]
     if not rows: return
-    runs = pd.DataFrame(rows); table = R.comparison(runs, 'score', mode=mode)
-    for form in (R.text_table, R.markdown_table, R.latex_table, R.html_table):
+    runs = pd.DataFrame(rows); table = T.comparison(runs, 'score', mode=mode)
+    for form in (T.text_table, T.markdown_table, T.latex_table, T.html_table):
         text = form(table); assert 'nan' not in text and 'None' not in text, text
-    said = R.answers(runs, 'score', mode=mode); assert said and all(s.endswith('.') and 'nan' not in s for s in said), said
+    said = T.answers(runs, 'score', mode=mode); assert said and all(s.endswith('.') and 'nan' not in s for s in said), said
     assert table.best.sum() <= 1 and not (table.best & (table.n < 6)).any()
-    R.points_figure(runs, 'score', mode=mode); R.effects_figure(runs, 'score', mode=mode)
+    P.points_figure(runs, 'score', mode=mode); P.effects_figure(runs, 'score', mode=mode)
 
 def test_bold_is_rarely_false():
     "Six equal configurations: how often is one of them marked as the best?"
     rng, marked, sims = np.random.default_rng(0), 0, 150
     base = pd.DataFrame([dict(run=i*8+s, config=f'c{i}', kind='model', seed=s, status='done') for i in range(6) for s in range(8)])
-    for _ in range(sims): marked += R.comparison(base.assign(score=rng.normal(size=48)), 'score').best.any()
+    for _ in range(sims): marked += T.comparison(base.assign(score=rng.normal(size=48)), 'score').best.any()
     assert marked/sims <= .05 + 3*math.sqrt(.05*.95/sims)
 
 def test_bold_when_it_is_true():
     rng = np.random.default_rng(1)
     base = pd.DataFrame([dict(run=i*8+s, config=f'c{i}', kind='model', seed=s, status='done', score=rng.normal() + 8*(i == 3)) for i in range(6) for s in range(8)])
-    assert list(R.comparison(base, 'score').query('best').config) == ['c3']
+    assert list(T.comparison(base, 'score').query('best').config) == ['c3']
 
 def test_errors_name_what_is_wrong(study):
     runs, history = study
-    with pytest.raises(NameUnknown, match="fix:  'valid_accuracy'"): R.comparison(runs, 'valid_accurcy')
-    with pytest.raises(NameUnknown, match='most_frequent, logistic, dense'): R.comparison(runs, reference='nothing')
-    with pytest.raises(DataError, match='lacks a column'): R.comparison(runs.drop(columns='kind'))
-    with pytest.raises(DataError, match='more than one finished run'): R.comparison(pd.concat([runs, runs]))
-    with pytest.raises(ArgumentError, match='mode'): R.answers(runs, mode='best')
+    with pytest.raises(NameUnknown, match="fix:  'valid_accuracy'"): T.comparison(runs, 'valid_accurcy')
+    with pytest.raises(NameUnknown, match='most_frequent, logistic, dense'): T.comparison(runs, reference='nothing')
+    with pytest.raises(DataError, match='lacks a column'): T.comparison(runs.drop(columns='kind'))
+    with pytest.raises(DataError, match='more than one finished run'): T.comparison(pd.concat([runs, runs]))
+    with pytest.raises(ArgumentError, match='mode'): T.answers(runs, mode='best')
     with pytest.raises(NameUnknown, match="fix:  'test_accuracy'"): R.write_report('never.html', 't', runs, test_metric='test_acuracy')
 
 def test_import_is_light():
@@ -259,13 +259,13 @@ def test_bands_are_drawn_from_three_runs_on(study):
     runs, history = study
     for n, bands in [(6,1), (3,1), (2,0), (1,0)]:
         some = runs[runs.seed < n]
-        fig = R.curves_figure(history[history.run.isin(some.run)], some, 'valid_loss', configs=['dense'])
+        fig = P.curves_figure(history[history.run.isin(some.run)], some, 'valid_loss', configs=['dense'])
         assert len(fig.axes[0].collections) == bands
 
 def test_mean_curve_ends_where_the_first_run_ends(study):
     runs, history = study
     short = history[~((history.run == runs[runs.config == 'dense'].run.iloc[0])&(history.epoch > 2))]
-    fig = R.curves_figure(short, runs, 'valid_loss', configs=['dense'])
+    fig = P.curves_figure(short, runs, 'valid_loss', configs=['dense'])
     thick = [l for l in fig.axes[0].lines if l.get_lw() > 1][0]
     assert list(thick.get_xdata()) == [0,1,2] and max(max(l.get_xdata()) for l in fig.axes[0].lines) == 4
 
@@ -275,7 +275,7 @@ def test_many_values_make_several_panels(study):
     many, hs = [dense], [h]
     for i in range(10):
         many.append(dense.assign(run=dense.run + 100*(i+1), config=f'w={i}', axis='w', value=i)); hs.append(h.assign(run=h.run + 100*(i+1)))
-    fig = R.curves_figure(pd.concat(hs), pd.concat(many), 'valid_loss', reference='dense')
+    fig = P.curves_figure(pd.concat(hs), pd.concat(many), 'valid_loss', reference='dense')
     shown = [[l.get_label() for l in ax.lines if l.get_lw() > 1] for ax in fig.axes]
     assert all(len(s) <= 7 and s[0] == 'dense (n = 6)' for s in shown)
     assert sorted(c for s in shown for c in s[1:]) == sorted(f'w={i} (n = 6)' for i in range(10))   # each once

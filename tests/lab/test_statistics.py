@@ -4,7 +4,7 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 from upslope.core.errors import ArgumentError
-from upslope.lab import statistics as S
+from upslope.lab import aggregates as A, effects as E, statistics as S
 
 values = st.floats(-1e3, 1e3, allow_nan=False).map(lambda v: round(v, 3))
 def rows(low, high): return st.lists(values, min_size=low, max_size=high)
@@ -74,18 +74,18 @@ def test_seeds_needed_is_statsmodels_with_half_power():
 @pytest.mark.parametrize('seed', range(4))
 def test_friedman_and_ranks_are_scipys(seed):
     x = np.random.default_rng(seed).integers(0, 5, (4, 9)).astype(float)   # with ties
-    r = S.ranking(dict(zip('abcd', x)), mode='min')
+    r = A.ranking(dict(zip('abcd', x)), mode='min')
     assert r.chi2 == pytest.approx(stats.friedmanchisquare(*x).statistic)
     assert [r.ranks[k] for k in 'abcd'] == pytest.approx(stats.rankdata(x, axis=0).mean(1))
 
 def test_improvement_is_mann_whitney():
     x, y = np.random.default_rng(1).integers(0, 9, (2, 7))
-    assert S.probability_of_improvement([x], [y]).value == pytest.approx(stats.mannwhitneyu(x, y).statistic/49)
+    assert A.probability_of_improvement([x], [y]).value == pytest.approx(stats.mannwhitneyu(x, y).statistic/49)
 
 def test_iqm_is_scipys_trimmed_mean():
     for n in range(1, 30):
         x = np.random.default_rng(n).normal(size=n)
-        assert S.iqm(x) == pytest.approx(stats.trim_mean(x, .25))
+        assert A.iqm(x) == pytest.approx(stats.trim_mean(x, .25))
 
 # ---- max-T ----
 def brute_max_t(d):
@@ -130,7 +130,7 @@ def test_max_t_with_missing_runs():
 
 # ---- documented results for what goes wrong ----
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize('f', [S.mean_interval, S.sign_flip, lambda x: S.paired(x, [0]*len(x)), lambda x: S.paired([0]*len(x), x), S.bca, S.iqm, lambda x: S.stratified_bootstrap([x])])
+@pytest.mark.parametrize('f', [S.mean_interval, S.sign_flip, lambda x: S.paired(x, [0]*len(x)), lambda x: S.paired([0]*len(x), x), A.bca, A.iqm, lambda x: A.stratified_bootstrap([x])])
 def test_not_finite_is_an_error(f, bad):
     with pytest.raises(ArgumentError, match='finite'): f([1.]*12 + [bad])
 
@@ -202,13 +202,13 @@ def test_effects_are_statsmodels_least_squares_with_a_dummy_per_seed():
     sm = pytest.importorskip('statsmodels.api', reason='statsmodels is not installed')
     settings, y, s = planted(FULL, 6, np.random.default_rng(0))
     fit = sm.OLS(y, np.c_[settings['width'], settings['lr'], settings['placebo'], np.eye(6)[s]]).fit()
-    assert [e.difference.mean for e in S.effects(settings, y, s)] == pytest.approx(fit.params[:3])
+    assert [e.difference.mean for e in E.effects(settings, y, s)] == pytest.approx(fit.params[:3])
     fit = sm.OLS(y, np.c_[settings['width'], settings['lr'], settings['placebo'], settings['width']*settings['lr'], np.eye(6)[s]]).fit()
-    assert S.effects(settings, y, s, interactions=[('width','lr')])[3].difference.mean == pytest.approx(fit.params[3])
+    assert E.effects(settings, y, s, interactions=[('width','lr')])[3].difference.mean == pytest.approx(fit.params[3])
 
 def test_effects_of_a_full_design_are_differences_of_means():
     settings, y, s = planted([(a, b, z) for a in 'xyz' for b in (1,2) for z in (0,1)] and list(itertools.product([0,1,2], [0,1], [0,1])), 5, np.random.default_rng(1))
-    for e in S.effects(settings, y, s):
+    for e in E.effects(settings, y, s):
         c = settings[e.axis]
         assert e.difference.mean == pytest.approx(y[c == e.value].mean() - y[c == e.base].mean())
         assert e.meaning == 'average over the other axes' and e.comparisons == 4
@@ -218,7 +218,7 @@ def test_effects_cover_the_planted_truth(configs, truth):
     rng, sims = np.random.default_rng(len(configs)), 1500
     covered = np.zeros(4)
     for _ in range(sims):
-        for j, (e, t) in enumerate(zip(S.effects(*planted(configs, 6, rng), interactions=[('width','lr')]), truth)):
+        for j, (e, t) in enumerate(zip(E.effects(*planted(configs, 6, rng), interactions=[('width','lr')]), truth)):
             if t is None: assert e.difference.n == 0
             else: covered[j] += e.difference.low <= t <= e.difference.high
     for c, t in zip(covered/sims, truth):
@@ -226,19 +226,19 @@ def test_effects_cover_the_planted_truth(configs, truth):
 
 def test_placebo_rarely_comes_out():
     rng, sims = np.random.default_rng(3), 1000
-    out = sum(S.effects(*planted(FULL, 6, rng))[2].told for _ in range(sims))
+    out = sum(E.effects(*planted(FULL, 6, rng))[2].told for _ in range(sims))
     assert out/sims <= .05 + .02
 
 def test_effects_of_broken_studies():
     settings, y, s = planted(OAT, 6, np.random.default_rng(0))
-    assert [e.difference.n for e in S.effects(settings, np.full(len(y), np.nan), s)] == [0,0,0]
-    assert S.effects(dict(a=[1]*6), range(6), range(6)) == [] and S.effects({}, [], []) == []
+    assert [e.difference.n for e in E.effects(settings, np.full(len(y), np.nan), s)] == [0,0,0]
+    assert E.effects(dict(a=[1]*6), range(6), range(6)) == [] and E.effects({}, [], []) == []
     broken = y.copy(); broken[(settings['width'] == 1)] = np.nan   # one value failed everywhere
-    e = S.effects(settings, broken, s); assert e == [] or {o.axis for o in e if o.difference.n} == {'lr','placebo'}
+    e = E.effects(settings, broken, s); assert e == [] or {o.axis for o in e if o.difference.n} == {'lr','placebo'}
     broken = y.copy(); broken[0] = np.nan                          # the base of one seed failed: nothing of that seed is determined
-    assert [o.difference.n for o in S.effects(settings, broken, s)] == [5,5,5]
-    for e in S.effects(settings, broken, s, interactions=[('width','lr')]): assert S.effect_sentence(e).endswith('.')
-    with pytest.raises(ArgumentError, match='infinite'): S.effects(settings, np.r_[np.inf, y[1:]], s)
+    assert [o.difference.n for o in E.effects(settings, broken, s)] == [5,5,5]
+    for e in E.effects(settings, broken, s, interactions=[('width','lr')]): assert E.effect_sentence(e).endswith('.')
+    with pytest.raises(ArgumentError, match='infinite'): E.effects(settings, np.r_[np.inf, y[1:]], s)
 
 def test_import_is_light():
     code = "import sys, upslope.lab.statistics; print([m for m in ('scipy','pandas','matplotlib','torch','fastai') if m in sys.modules])"

@@ -2,8 +2,8 @@
 import json, os, random, resource, signal, sqlite3, subprocess, sys, threading, time
 import pytest
 from hypothesis import given, settings, strategies as st
-from upslope.core import StoreError
-from upslope.lab.store import Config, Store
+from upslope.core import StoreError, UpslopeError
+from upslope.lab.store import SCHEMA, Config, Store
 
 CONFIGS = [Config(f'c{i}', f'k{i}', json.dumps(dict(i=i))) for i in range(4)]
 
@@ -54,7 +54,7 @@ def test_eight_processes_make_one_store(tmp_path):
     code = "import sys; from upslope.lab.store import Store; s = Store(sys.argv[1]); s.check(); print(s.query('PRAGMA user_version')[0]['user_version'])"
     for trial in range(3):
         made = [python(code, tmp_path/f'{trial}.db') for _ in range(8)]
-        assert [p.communicate() for p in made] == [('1\n', '')]*8
+        assert [p.communicate() for p in made] == [(f'{SCHEMA}\n', '')]*8
 
 def test_killed_while_being_made(tmp_path):
     "A store whose making was interrupted is made anew, not taken for a foreign file"
@@ -94,7 +94,7 @@ def test_file_size_limit(tmp_path):
     "The system's own limit, in the middle of a commit"
     code = """if 1:
         import resource, signal, sys
-        from upslope.core import StoreError
+        from upslope.core import StoreError, UpslopeError
         from upslope.lab.store import Store, Config
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         store = Store(sys.argv[1])
@@ -119,24 +119,30 @@ def test_read_only(tmp_path):
     with pytest.raises(StoreError, match='read-only'): Store(tmp_path/'s.db').claim('s')
 
 def test_damage_is_told(tmp_path):
-    "Random bytes inside the file: the check finds them, or they hit nothing that is in use"
+    "Random bytes inside the file: whatever is read is either told to be damaged, or is what was written"
     with Store(tmp_path/'s.db') as store:
         store.declare('s', CONFIGS, list(range(20)), {})
-        while claim := store.claim('s'): store.log(claim, 0, {f'm{i}': float(i) for i in range(20)})
+        while claim := store.claim('s'):
+            store.log_rows([(claim, e, {f'm{i}': .1*i + e for i in range(20)}) for e in range(2)])
+            store.finish(claim, {f'm{i}': .1*i for i in range(5)}, {})
         store.query('PRAGMA wal_checkpoint(TRUNCATE)')
-        before = store.query('SELECT * FROM metric ORDER BY run, name')
-    whole,chance,found = (tmp_path/'s.db').read_bytes(),random.Random(1),0
-    for trial in range(30):
-        at = chance.randrange(4096, len(whole) - 64)   # not the header: a file without one is no store
-        (tmp_path/'d.db').write_bytes(whole[:at] + chance.randbytes(64) + whole[at+64:])
+        runs,history = [f.drop(columns=['seconds', 'error', 'engine'], errors='ignore') for f in (store.runs('s'), store.history('s'))]
+    whole,chance,found,told = (tmp_path/'s.db').read_bytes(),random.Random(1),0,0
+    for trial in range(100):
+        at,n = chance.randrange(4096, len(whole) - 64),chance.choice([1, 4, 64])   # not the header: a file without one is no store
+        (tmp_path/'d.db').write_bytes(whole[:at] + chance.randbytes(n) + whole[at+n:])
         for tail in ('-wal', '-shm'): (tmp_path/f'd.db{tail}').unlink(missing_ok=True)
         try:
-            with Store(tmp_path/'d.db') as store: store.check()
-        except StoreError as e: found += 'damaged' in str(e)
-    assert found >= 10
+            with Store(tmp_path/'d.db') as store:
+                found += 1   # SQLite's own check has seen nothing
+                assert store.runs('s')[runs.columns].equals(runs), f'{n} bytes at {at} changed the table, and nothing was said'
+                assert store.history('s').equals(history), f'{n} bytes at {at} changed the history, and nothing was said'
+        except UpslopeError as e: told += 1
+    print(f'{told} of 100 told, {found} passed the integrity check')
+    assert told >= 40 and found >= 20, (told, found)   # both happen, else this proves nothing
 
 def test_late_results_of_a_given_up_worker(tmp_path):
-    "However claims, deaths and results are interleaved, a run's numbers come from its last attempt alone"
+    "However claims, deaths and results are interleaved: what an attempt logs replaces all from its first epoch on, what was before stays, nothing of a late worker is taken"
     @settings(max_examples=30, deadline=None)
     @given(st.lists(st.sampled_from(['log', 'die', 'late log', 'late finish', 'finish']), max_size=12), st.integers(0, 10**9))
     def holds(events, salt):
@@ -144,12 +150,15 @@ def test_late_results_of_a_given_up_worker(tmp_path):
         with Store(path) as store:
             store.declare('s', CONFIGS[:1], [0], {})
             dead = json.dumps(dict(host=__import__('socket').gethostname(), pid=2**22 + 1, start='0'))
-            claims,logged,finished = [store.claim('s', process=dead)],{},False
+            claims,logged,finished,fresh = [store.claim('s', process=dead)],{},False,True
             for i, event in enumerate(events):
                 if event == 'die' and not finished:
                     assert store.requeue('s') == 1
-                    claims.append(store.claim('s', process=dead)); logged = {}
-                elif event == 'log' and not finished: store.log(claims[-1], i, dict(a=i)); logged[i] = i
+                    claims.append(store.claim('s', process=dead)); fresh = True
+                elif event == 'log' and not finished:
+                    epoch = i % 5
+                    if fresh: logged,fresh = {k: v for k, v in logged.items() if k < epoch},False
+                    store.log(claims[-1], epoch, dict(a=i)); logged[epoch] = i
                 elif event == 'finish' and not finished: store.finish(claims[-1], dict(score=i), {}); finished = True
                 elif event.startswith('late') and len(claims) > 1:
                     with pytest.raises(StoreError, match='no longer'):
@@ -163,7 +172,7 @@ def test_threads_share_one_store(tmp_path):
     store.declare('s', CONFIGS[:1], [0], {})
     claim,stop = store.claim('s'),threading.Event()
     def pulse():
-        while not stop.is_set(): store.beat('s', claim)
+        while not stop.is_set(): store.beat('s', [claim])
     t = threading.Thread(target=pulse); t.start()
     for epoch in range(300): store.log(claim, epoch, dict(a=epoch))
     stop.set(); t.join()

@@ -54,7 +54,7 @@ def test_kill_nine_and_go_on(script):
         before = after
     out,err = start(script).communicate()
     after = finished(path)
-    assert before.items() <= after.items() and len(after) == 3*(3 + 1 + 2), out + err   # baselines, model, widths
+    assert before.items() <= after.items() and len(after) == 3*(5 + 1 + 2), out + err   # baselines, model, widths
     with Store(path) as store: store.check()
 
 def test_interrupt(script):
@@ -68,7 +68,7 @@ def test_interrupt(script):
     kept = finished(path)
     assert len(kept) >= 4
     out,err = start(script).communicate()
-    assert kept.items() <= finished(path).items() and len(finished(path)) == 18, err
+    assert kept.items() <= finished(path).items() and len(finished(path)) == 24, err
 
 def test_a_second_process_is_told(script):
     path = script.parent/'store.db'
@@ -77,14 +77,14 @@ def test_a_second_process_is_told(script):
     out,err = start(script).communicate()
     assert "Another process is at work on study 's'" in err and f'process {p.pid} ' in err
     p.communicate()
-    assert len(finished(path)) == 18
+    assert len(finished(path)) == 24
 
 def test_failures_are_results(script):
     "One model raises, another takes its process with it: both are recorded, and the others are done"
     out,err = start(script, 'dense,fragile,dies').communicate()
     path = script.parent/'store.db'
     runs = Store(path).runs('s')
-    assert runs.groupby('config', sort=False).status.agg(set).to_dict() == {'most_frequent': {'done'}, 'logistic_regression': {'done'}, 'random_forest': {'done'}, 'dense': {'done'},
+    assert runs.groupby('config', sort=False).status.agg(set).to_dict() == {'most_frequent': {'done'}, 'logistic_regression': {'done'}, 'nearest_neighbours': {'done'}, 'random_forest': {'done'}, 'gradient_boosting': {'done'}, 'dense': {'done'},
         'fragile': {'failed'}, 'dies': {'failed'}, 'dense, width=8': {'done'}, 'dense, width=32': {'done'}}, err
     assert 'MemoryError: no room for 16 units' in runs[runs.config == 'fragile'].error.iloc[0] and 'return' not in out.splitlines()[0]
     assert 'died in the middle of this run, twice (signal SIGKILL)' in runs[runs.config == 'dies'].error.iloc[0]

@@ -101,7 +101,7 @@ def test_killed_from_outside_at_a_random_moment(whole, tmp_path):
     again = json.loads(out)
     for key, value in whole.items(): assert again[key] == value, key
 
-@pytest.mark.parametrize('kind,proof', [('ema', 'epochs'), ('swa', 'epochs')])
+@pytest.mark.parametrize('kind,proof', [('ema', 'epochs'), ('swa', 'epochs'), ('stops', 'reason'), ('mixed', None)])
 def test_averages_plateaus_and_accumulation_go_on_too(tmp_path, kind, proof):
     "Killed in the middle of an epoch, while validation holds the averaged weights, and in the middle of a write"
     (tmp_path/'a').mkdir(); (tmp_path/'b').mkdir()

@@ -53,3 +53,60 @@ def test_wandb_offline(tmp_path, monkeypatch):
     until = time.monotonic() + 30   # another process of wandb's writes the file; on a busy machine it may come after us
     while len(rows := wandb_history(found[0])) < 3 and time.monotonic() < until: time.sleep(.2)
     assert [r['_step'] for r in rows] == [0, 1, 2] and [r['accuracy'] for r in rows] == pytest.approx(accuracy), rows
+
+# --- killed and resumed
+def killed_and_resumed(folder, make):
+    "Two epochs are written, the second after the last checkpoint; kill -9; a second process goes on to the end"
+    import os, signal
+    from fastai.callback.core import Callback
+    from upslope.train import Checkpoint, launch
+    class Dies(Callback):
+        order = 500   # after the loggers, before the checkpoint of the epoch
+        def state_dict(self): return {}
+        def load_state_dict(self, state): pass
+        def after_epoch(self):
+            if self.learn.epoch == 1 and self.die: os.kill(os.getpid(), signal.SIGKILL)
+    def go(die):
+        logger,dies = make(),Dies()
+        dies.die = die
+        return fit(logger, Checkpoint(folder/'run'), dies), getattr(logger, 'run_id', None)
+    with pytest.raises(RuntimeError, match='exit code -9'): launch(go, True, processes=1)
+    return launch(go, False, processes=1)[0]
+
+def test_tensorboard_is_resumed(tmp_path):
+    pytest.importorskip('tensorboard')
+    accuracy, _ = killed_and_resumed(tmp_path, lambda: TensorBoardLogger(tmp_path/'tb'))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    read = EventAccumulator(str(tmp_path/'tb')).Reload().Scalars('accuracy')
+    assert [e.step for e in read] == [0, 1, 2] and [e.value for e in read] == pytest.approx(accuracy)
+
+def test_sqlite_is_resumed(tmp_path):
+    import sqlite3
+    from upslope.train import SQLiteLogger
+    accuracy, _ = killed_and_resumed(tmp_path, lambda: SQLiteLogger(tmp_path/'h.db', run='a'))
+    rows = sqlite3.connect(tmp_path/'h.db').execute("SELECT epoch, value FROM history WHERE metric='accuracy' ORDER BY epoch").fetchall()
+    assert [e for e, _ in rows] == [0, 1, 2] and [v for _, v in rows] == pytest.approx(accuracy)
+
+def test_mlflow_is_resumed(tmp_path, monkeypatch):
+    pytest.importorskip('mlflow')
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
+    uri = (tmp_path/'runs').as_uri()
+    accuracy, run_id = killed_and_resumed(tmp_path, lambda: MLflowLogger('digits', run='a', uri=uri))
+    from mlflow.tracking import MlflowClient
+    client = MlflowClient(uri)
+    assert [r.info.run_id for r in client.search_runs([client.get_experiment_by_name('digits').experiment_id])] == [run_id]   # one run, not two
+    history = client.get_metric_history(run_id, 'accuracy')
+    assert [m.step for m in history] == [0, 1, 2] and [m.value for m in history] == pytest.approx(accuracy) and client.get_run(run_id).info.status == 'FINISHED'
+
+def test_wandb_offline_is_resumed(tmp_path, monkeypatch):
+    pytest.importorskip('wandb')
+    for name in ('DATA', 'CACHE', 'CONFIG'): monkeypatch.setenv(f'WANDB_{name}_DIR', str(tmp_path))
+    __import__('wandb').teardown()   # a service that outlives the kill is not what a new process meets
+    accuracy, run_id = killed_and_resumed(tmp_path, lambda: WandbLogger('digits', 'a', path=tmp_path))
+    until,read = time.monotonic() + 30,{}
+    while len(read) < 3 and time.monotonic() < until:
+        files = sorted(tmp_path.glob('wandb/offline-run-*/run-*.wandb'))
+        read = {r['_step']: r['accuracy'] for r in wandb_history(files[-1])} if files else {}   # the second part has all rows
+        time.sleep(.2)
+    assert {f.name for f in files} == {f'run-{run_id}.wandb'} and len(files) == 2   # one run in two parts, which `wandb sync` joins
+    assert [read[i] for i in range(3)] == pytest.approx(accuracy)

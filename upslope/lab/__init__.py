@@ -11,5 +11,6 @@ __all__ = ['Recipe', 'Study', 'Store']
 from .store import Store
 from .recipe import Recipe
 from .study import Study
+import upslope.lab.findings   # what a study says: methods of `Study`
 
 _all_ = ['Recipe', 'Study', 'Store']

@@ -38,9 +38,9 @@ __all__ = ['AvgPool1D', 'AvgPool2D', 'AvgPool3D', 'Convolution1D', 'Convolution1
 # %% ../../nbs/02-layers/index.ipynb #6888aab3
 from .activations import ChoiceUnknown, SignatureError, activation
 from .attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
-from .augmentation import (AugMix, AutoContrast, CenterCrop, CutMix, Equalization, MixUp, RandAugment, RandomBrightness, RandomColorDegeneration, RandomColorJitter, RandomContrast,
-    RandomCrop, RandomElasticTransform, RandomErasing, RandomFlip, RandomGaussianBlur, RandomGrayscale, RandomHue, RandomInvert, RandomPerspective,
-    RandomPosterization, RandomRotation, RandomSaturation, RandomSharpness, RandomShear, RandomTranslation, RandomZoom, Resizing, Solarization)
+from .augmentation import (CenterCrop, RandomCrop, RandomElasticTransform, RandomFlip, RandomPerspective, RandomRotation, RandomShear, RandomTranslation, RandomZoom, Resizing)
+from .color_augmentation import (AutoContrast, ContrastLimitedAdaptiveHistogramEqualization, Equalization, RandomBrightness, RandomColorDegeneration, RandomColorJitter,
+    RandomContrast, RandomGaussianBlur, RandomGrayscale, RandomHue, RandomInvert, RandomPosterization, RandomSaturation, RandomSharpness, Solarization)
 from .convolution import (Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D)
 from upslope.layers.dense import (Activation, Dense, ELU, EinsumDense, Embedding, Identity, Lambda, LeakyReLU, Masking, PReLU, ReLU, ReversibleEmbedding, Softmax, TimeDistributed,
     Wrapper)
@@ -48,6 +48,7 @@ from .initializers import constraint, initializer, regularizer
 from .layer import InputSpec, Layer
 from .lookup import HashedCrossing, Hashing, IntegerLookup, StringLookup, TextVectorization
 from .losses import loss
+from .mixed_augmentation import AugMix, CutMix, MaxNumBoundingBoxes, MixUp, RandAugment, RandomErasing
 from .model import Input, InputLayer, Model, Sequential
 from .normalization import (ActivityRegularization, AlphaDropout, BatchNormalization, Dropout, GaussianDropout, GaussianNoise, GroupNormalization, LayerNormalization,
     RMSNormalization, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, SpectralNormalization, UnitNormalization)

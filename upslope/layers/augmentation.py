@@ -6,11 +6,7 @@ Docs: https://upslope.github.io/upslope/02-layers/augmentation.html.md"""
 
 # %% auto #0
 __all__ = ['span', 'grey_of', 'Resizing', 'CenterCrop', 'RandomCrop', 'looked_up', 'RandomRotation', 'RandomTranslation',
-           'RandomZoom', 'RandomShear', 'RandomPerspective', 'RandomElasticTransform', 'RandomFlip', 'blurred',
-           'RandomBrightness', 'RandomContrast', 'RandomSaturation', 'RandomHue', 'RandomColorDegeneration',
-           'RandomSharpness', 'RandomPosterization', 'RandomGrayscale', 'RandomInvert', 'RandomGaussianBlur',
-           'Solarization', 'AutoContrast', 'Equalization', 'RandomColorJitter', 'hsv_of', 'rgb_of', 'RandomErasing',
-           'CutMix', 'MixUp', 'RandAugment', 'AugMix']
+           'RandomZoom', 'RandomShear', 'RandomPerspective', 'RandomElasticTransform', 'RandomFlip', 'blurred']
 
 # %% ../../nbs/02-layers/18_augmentation.ipynb #93f08b59
 import math
@@ -20,7 +16,8 @@ from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape
 from .convolution import channels_axis
 from .dense import positive
-from .layer import InputSpec, Layer
+from .layer import Layer
+from .symbols import Outcome, mapped
 
 # %% ../../nbs/02-layers/18_augmentation.ipynb #403fedb2
 def span(
@@ -39,19 +36,42 @@ def span(
 
 class _Image(Layer):
     "A layer over pictures, one or a batch of them; a subclass writes `change(x)` for `(batch, channels, height, width)`"
+    at_random = True   # only in training
+    moves = False      # pixels change their places, so that a segmentation mask has to follow
+    _tape,_again = None,False
     def _take(self, data_format=None, seed=None, value_range=(0, 255)):
         self._axis,self.seed,self._generators = channels_axis(data_format, type(self).__name__),seed,{}
         if len(tuple(value_range)) != 2 or not value_range[0] < value_range[1]: raise ArgumentError(f'{type(self).__name__} needs a range of colours.', got=f'{value_range=}', need='(lowest, highest)')
         self.value_range = tuple(value_range)
-    at_random = True
-    def draw(self, x, low, high, *shape):
-        "Uniform numbers, one for each picture"
+
+    def drawn(self, x, make):
+        "What `make(generator)` draws; for a mask, what was drawn for its picture"
+        if self._again: return self._tape.pop(0)
         if self.seed is not None and x.device not in self._generators: self._generators[x.device] = torch.Generator(x.device).manual_seed(self.seed)
-        return low + (high - low)*torch.rand(x.shape[0], *shape, generator=self._generators.get(x.device), device=x.device)
+        made = make(self._generators.get(x.device))
+        if self._tape is not None: self._tape.append(made)
+        return made
+    def draw(self, x, low, high, *shape):
+        "Uniform numbers, for each picture"
+        return low + (high - low)*self.drawn(x, lambda g: torch.rand(len(x), *shape, generator=g, device=x.device))
+    def normal(self, x, *shape):
+        "Normal numbers, for each picture"
+        return self.drawn(x, lambda g: torch.randn(len(x), *shape, generator=g, device=x.device))
+    def choice(self, x, n):
+        "A whole number below `n`, for the batch"
+        return int(self.drawn(x, lambda g: torch.randint(n, (), generator=g, device=x.device)))
+    def shares(self, x, weights):
+        "Parts of 1, from the Dirichlet distribution of these weights"
+        return self.drawn(x, lambda g: torch._sample_dirichlet(weights.to(x.device), generator=g))
+    def chosen(self, x):
+        "Which pictures are changed: each with a probability drawn from `factor`"
+        return _wide(self.draw(x, 0, 1) < self.draw(x, *self.factor))
+    def sign(self, x): return torch.where(self.draw(x, 0, 1) > .5, -1., 1.)
+
     def forward(self, x, training=None):
-        if self.at_random and not (self.training if training is None else training): return self.still(x)
-        return self._on_batch(self.change, x)
-    def still(self, x): return x if x.is_floating_point() else x.to(self.compute_dtype)
+        change = self.change if not self.at_random or (self.training if training is None else training) else self.still
+        return self._on_dict(change, x) if isinstance(x, dict) else self._on_batch(change, x)
+    def still(self, x): return x
     def _on_batch(self, f, x):
         if x.ndim not in (3, 4): raise ShapeError(f'{self.who} takes pictures.', got=f'x {tuple(x.shape)}', need='(height, width, channels), or a batch of them')
         x = x if x.is_floating_point() else x.to(self.compute_dtype)
@@ -60,10 +80,46 @@ class _Image(Layer):
         y = f(batch)
         y = y if self._axis == 1 else y.movedim(1, -1)
         return y if x.ndim == 4 else y.squeeze(0)
+
+    def _on_dict(self, change, data):
+        "The pictures changed, their segmentation masks moved with them; labels stay, except in mixtures"
+        if 'images' not in data: raise ArgumentError(f'{self.who} finds no pictures in this dict.', got=', '.join(map(str, data)), need='images; and perhaps labels, segmentation_masks')
+        if 'bounding_boxes' in data and self.moves: raise ArgumentError(f'{self.who} moves pictures and their segmentation masks, but not bounding boxes.', got='bounding_boxes', fix='torchvision.transforms.v2, which moves boxes too')
+        inside = [m for m in self.modules() if isinstance(m, _Image)]
+        for m in inside: m._tape = []
+        try:
+            out = dict(data, images=self._on_batch(change, data['images']))
+            if 'labels' in data and change != self.still: out['labels'] = self.labelled(data['labels'])
+            if 'segmentation_masks' in data:
+                masks = data['segmentation_masks']
+                if masks.ndim != data['images'].ndim: raise ShapeError(f'{self.who} cannot move these masks with their pictures.', got=f"images {tuple(data['images'].shape)}, segmentation_masks {tuple(masks.shape)}", need='masks with an axis for channels, as the pictures have', fix='segmentation_masks.unsqueeze(-1)')
+                for m in inside: m._again = True
+                moved = self._on_batch(lambda x: self.follow(change, x), masks)
+                out['segmentation_masks'] = moved if masks.is_floating_point() else moved.round().to(masks.dtype)
+        finally:
+            for m in inside: m._tape,m._again = None,False
+        return out
+    def labelled(self, labels): return labels
+    def follow(self, change, x):
+        "A mask, changed as its picture was; no class is between two classes, so the nearest pixel is taken"
+        if not self.moves or change == self.still and not self._crops: return x
+        was,self.interpolation = getattr(self, 'interpolation', None),'nearest'
+        try: return change(x)
+        finally: self.interpolation = was
+    _crops = False   # also in inference
+
     def clipped(self, x): return x.clamp(*self.value_range)
     def unit(self, x): return (x - self.value_range[0])/(self.value_range[1] - self.value_range[0])
     def back(self, x): return x*(self.value_range[1] - self.value_range[0]) + self.value_range[0]
-    def compute_output_shape(self, input_shape): return Shape(input_shape)
+    def size_after(self, shape): return Shape(shape)
+    def compute_output_shape(self, input_shape):
+        "The pictures' shape; of a dict, each entry's"
+        if not isinstance(input_shape, dict): return self.size_after(input_shape)
+        return {k: self.size_after(v) if k in ('images', 'segmentation_masks') else v for k, v in input_shape.items()}
+    def compute_output_spec(self, x, *args, **kwargs):
+        if not isinstance(x, dict): return super().compute_output_spec(x, *args, **kwargs)
+        shapes = self.compute_output_shape({k: mapped(lambda o: o.shape, v) for k, v in x.items()})
+        return {k: Outcome(shapes[k], self.compute_output_dtype(v.dtype)) if k == 'images' else mapped(lambda o: Outcome(o.shape, o.dtype), v) if k != 'segmentation_masks' else Outcome(shapes[k], v.dtype) for k, v in x.items()}
     def compute_output_dtype(self, dtype): return dtype if dtype.is_floating_point else self.compute_dtype
     def __getstate__(self): return {**super().__getstate__(), '_generators': {}}
 
@@ -75,7 +131,7 @@ _modes = dict(nearest='nearest-exact', bilinear='bilinear', bicubic='bicubic')
 
 class Resizing(_Image):
     "Pictures of one size"
-    at_random = False
+    at_random,moves = False,True
     def __init__(self,
         height:int, width:int,
         interpolation:str='bilinear',       # 'nearest', 'bilinear', 'bicubic'
@@ -104,15 +160,15 @@ class Resizing(_Image):
             x = F.pad(x, (left, pw - w - left, top, ph - h - top), value=self.fill_value)
         if self.interpolation == 'nearest': return F.interpolate(x, (self.height, self.width), mode='nearest-exact')
         return F.interpolate(x, (self.height, self.width), mode=self.interpolation, align_corners=False, antialias=self.antialias)
-    def compute_output_shape(self, input_shape):
-        shape = list(input_shape)
+    def size_after(self, shape):
+        shape = list(shape)
         at = -2 if self._axis == 1 else -3
         shape[at],shape[at + 1] = self.height,self.width
         return Shape(shape)
 
 class CenterCrop(_Image):
     "The middle of each picture; a picture that is too small is enlarged"
-    at_random = False
+    at_random,moves,_crops,interpolation = False,True,True,'bilinear'
     def __init__(self, height:int, width:int, data_format:str=None, **kwargs):
         super().__init__(**kwargs)
         self._take(data_format)
@@ -122,18 +178,21 @@ class CenterCrop(_Image):
         if h < self.height or w < self.width:
             ch,cw = min(h, int(w*self.height/self.width)),min(w, int(h*self.width/self.height))
             x = x[:, :, int((h - ch)/2):int((h - ch)/2) + ch, int((w - cw)/2):int((w - cw)/2) + cw]
-            return F.interpolate(x, (self.height, self.width), mode='bilinear', align_corners=False)
+            return F.interpolate(x, (self.height, self.width), mode='nearest-exact') if self.interpolation == 'nearest' else F.interpolate(x, (self.height, self.width), mode='bilinear', align_corners=False)
         top,left = int((h - self.height)/2),int((w - self.width)/2)
         return x[:, :, top:top + self.height, left:left + self.width]
-    compute_output_shape = Resizing.compute_output_shape
+    size_after = Resizing.size_after
 
 class RandomCrop(CenterCrop):
     "A part of each picture, anywhere in training, the middle in inference"
+    # Keras's code departs from its text, and here the text holds: each picture has a place of its own (Keras: one for the batch), a picture
+    # that is too small gives its largest part of the right proportions (Keras cuts one side and stretches the other), a side that
+    # fits exactly does not fix the other one's place, and inference gives pictures of the size that was asked for (Keras: unchanged).
     at_random = True
     def __init__(self, height:int, width:int, seed:int=None, data_format:str=None, **kwargs):
         super().__init__(height, width, data_format, **kwargs)
         self.seed = seed
-    def still(self, x): return self._on_batch(super().change, x)
+    def still(self, x): return super().change(x)
     def change(self, x):
         h,w = x.shape[2:]
         if h < self.height or w < self.width: return super().change(x)
@@ -174,6 +233,7 @@ def looked_up(
     return at(r0, c0)*(1 - a)*(1 - b) + at(r0, wrap(c0 + 1, w))*(1 - a)*b + at(wrap(r0 + 1, h), c0)*a*(1 - b) + at(wrap(r0 + 1, h), wrap(c0 + 1, w))*a*b
 
 class _Affine(_Image):
+    moves,centred = True,True
     def _take_place(self, fill_mode, interpolation, fill_value, seed, data_format):
         who = type(self).__name__
         if fill_mode not in ('reflect', 'wrap', 'constant', 'nearest'): raise ArgumentError(f'{who} cannot fill so.', got=f'{fill_mode=}', have=['reflect', 'wrap', 'constant', 'nearest'])
@@ -182,12 +242,13 @@ class _Affine(_Image):
         self.fill_mode,self.interpolation,self.fill_value = fill_mode,interpolation,fill_value
     def change(self, x):
         h,w = x.shape[2:]
-        (a, b, c),(d, e, f) = self.matrix(x, h, w)   # for the result's (row, column), counted from the middle: the row and the column to look at
-        r = (torch.arange(h, device=x.device) - (h - 1)/2).reshape(1, -1, 1)
-        s = (torch.arange(w, device=x.device) - (w - 1)/2).reshape(1, 1, -1)
+        (a, b, c),(d, e, f) = self.matrix(x, h, w)   # for the result's (row, column), counted from the middle (or the first pixel): the row and the column to look at
+        r0,s0 = ((h - 1)/2, (w - 1)/2) if self.centred else (0, 0)
+        r = (torch.arange(h, device=x.device) - r0).reshape(1, -1, 1)
+        s = (torch.arange(w, device=x.device) - s0).reshape(1, 1, -1)
         tall = lambda v: v.reshape(-1, 1, 1) if isinstance(v, Tensor) else v
-        rows = tall(a)*r + tall(b)*s + tall(c) + (h - 1)/2
-        columns = tall(d)*r + tall(e)*s + tall(f) + (w - 1)/2
+        rows = tall(a)*r + tall(b)*s + tall(c) + r0
+        columns = tall(d)*r + tall(e)*s + tall(f) + s0
         return looked_up(x, rows.expand(len(x), h, w), columns.expand(len(x), h, w), self.interpolation, self.fill_mode, self.fill_value)
 
 class RandomRotation(_Affine):
@@ -220,54 +281,62 @@ class RandomZoom(_Affine):
         return (tall, 0., 0.),(0., tall if self.width_factor is None else 1 + self.draw(x, *self.width_factor), 0.)
 
 class RandomShear(_Affine):
-    "Slanted"
+    "Slanted, from the first pixel, which stays where it is"
+    centred = False
     def __init__(self, x_factor=0., y_factor=0., interpolation:str='bilinear', fill_mode:str='reflect', fill_value:float=0., data_format:str=None, seed:int=None, **kwargs):
         super().__init__(**kwargs)
         self._take_place(fill_mode, interpolation, fill_value, seed, data_format)
-        self.x_factor,self.y_factor = span(x_factor, 0, 1, 'x_factor', 'RandomShear', True),span(y_factor, 0, 1, 'y_factor', 'RandomShear', True)
-    def _sign(self, x): return self.draw(x, -1, 1).sign()
-    def matrix(self, x, h, w): return (1., self._sign(x)*self.draw(x, *self.y_factor), 0.),(self._sign(x)*self.draw(x, *self.x_factor), 1., 0.)
+        for name, f in dict(x_factor=x_factor, y_factor=y_factor).items():
+            low,high = span(f, 0, 1, name, 'RandomShear', True)
+            setattr(self, name, (low, high) if isinstance(f, (tuple, list)) else (-high, high))
+    def matrix(self, x, h, w):
+        sign = self.sign(x)   # one for both, as in Keras
+        down,right = sign*self.draw(x, *self.y_factor),sign*self.draw(x, *self.x_factor)
+        return (1., down, 0.),(right, 1., 0.)
 
 class RandomPerspective(_Image):
-    "Seen from another side: each corner is moved towards the middle"
+    "Seen from another side: each corner but the first is moved, along the sides"
+    moves = True
     def __init__(self, factor=1., scale:float=1., interpolation:str='bilinear', fill_value:float=0., seed:int=None, data_format:str=None, **kwargs):
         super().__init__(**kwargs)
         self._take(data_format, seed)
+        if not 0 <= scale <= 1: raise ArgumentError('RandomPerspective needs how far corners go.', got=f'{scale=}', need='a part of the side, from 0 to 1')
         self.factor,self.scale,self.interpolation,self.fill_value = span(factor, 0, 1, 'factor', 'RandomPerspective', True),scale,interpolation,fill_value
     def change(self, x):
         h,w = x.shape[2:]
         n = len(x)
-        corners = x.new_tensor([[0., 0], [0, w - 1], [h - 1, 0], [h - 1, w - 1]]).expand(n, 4, 2)
-        inward = x.new_tensor([[1., 1], [1, -1], [-1, 1], [-1, -1]])*x.new_tensor([h/4, w/4])
-        seen = corners + self.draw(x, 0, self.scale, 4, 2)*inward*(self.draw(x, 0, 1) < self.factor[1]).float().reshape(-1, 1, 1)
-        u,v = corners.unbind(-1)            # the result's corner (u, v) looks at the picture's (p, q); eight numbers say how
-        p,q = seen.unbind(-1)
+        corners = x.new_tensor([[0., 0], [w - 1, 0], [0, h - 1], [w - 1, h - 1]]).expand(n, 4, 2)   # (column, row)
+        u,v = (corners*(1 + self.draw(x, -.5*self.scale, .5*self.scale, 4, 2))).unbind(-1)   # the result's (u, v) looks at the picture's (p, q); eight numbers say how
+        p,q = corners.unbind(-1)
         one,zero = torch.ones_like(u),torch.zeros_like(u)
         system = torch.cat([torch.stack([u, v, one, zero, zero, zero, -u*p, -v*p], -1), torch.stack([zero, zero, zero, u, v, one, -u*q, -v*q], -1)], 1)
         k = torch.linalg.solve(system, torch.cat([p, q], 1).unsqueeze(-1)).squeeze(-1).reshape(n, 8, 1, 1).unbind(1)
         r,s = torch.meshgrid(torch.arange(h, device=x.device).float(), torch.arange(w, device=x.device).float(), indexing='ij')
-        depth = k[6]*r + k[7]*s + 1
-        return looked_up(x, (k[0]*r + k[1]*s + k[2])/depth, (k[3]*r + k[4]*s + k[5])/depth, self.interpolation, 'constant', self.fill_value)
+        depth = k[6]*s + k[7]*r + 1
+        y = looked_up(x, (k[3]*s + k[4]*r + k[5])/depth, (k[0]*s + k[1]*r + k[2])/depth, self.interpolation, 'constant', self.fill_value)
+        return torch.where(self.chosen(x), y, x)
 
 class RandomElasticTransform(_Image):
-    "Bent as if printed on rubber"
+    "Bent as if printed on rubber"   # Simard et al. 2003
+    moves = True
     def __init__(self, factor=1., scale=1., interpolation:str='bilinear', fill_mode:str='reflect', fill_value:float=0., value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
         super().__init__(**kwargs)
         self._take(data_format, seed, value_range)
-        self.factor,self.scale = span(factor, 0, 1, 'factor', 'RandomElasticTransform', True),span(scale, 0, 10, 'scale', 'RandomElasticTransform', True)
+        self.factor,self.scale = span(factor, 0, 1, 'factor', 'RandomElasticTransform', True),span(scale, 0, 1, 'scale', 'RandomElasticTransform', True)
         self.interpolation,self.fill_mode,self.fill_value = interpolation,fill_mode,fill_value
     def change(self, x):
+        if 0 in (self.factor[1], self.scale[1]): return x
         h,w = x.shape[2:]
-        size = max(3, int(min(h, w)*.17) | 1)
-        shift = self.draw(x, -1, 1, 2, h, w)
-        shift = blurred(shift, size, size/4)
-        amount = self.draw(x, *self.scale)*(self.draw(x, 0, 1) < self.factor[1])
-        shift = shift*_wide(amount*min(h, w)*.1)/shift.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        amount = self.draw(x[:1], *self.scale).item()   # one for the batch, since the size of the blur follows from it
+        far,sigma = .1*amount*max(h, w),max(.05*amount*min(h, w), 1e-6)
+        shift = far*blurred(self.normal(x, 2, h, w)*sigma, (int(6*sigma) | 1,)*2, sigma)
         r,s = torch.meshgrid(torch.arange(h, device=x.device).float(), torch.arange(w, device=x.device).float(), indexing='ij')
-        return looked_up(x, r + shift[:, 0], s + shift[:, 1], self.interpolation, self.fill_mode, self.fill_value)
+        y = looked_up(x, r + shift[:, 1], s + shift[:, 0], self.interpolation, self.fill_mode, self.fill_value)
+        return torch.where(self.chosen(x), y, x)
 
 class RandomFlip(_Image):
-    "Mirrored, or not"
+    "Mirrored, or not; for both directions there are two draws (in Keras one: both or none)"
+    moves = True
     def __init__(self, mode:str='horizontal_and_vertical', seed:int=None, data_format:str=None, **kwargs):
         super().__init__(**kwargs)
         if mode not in ('horizontal', 'vertical', 'horizontal_and_vertical'): raise ArgumentError('RandomFlip cannot mirror so.', got=f'{mode=}', have=['horizontal', 'vertical', 'horizontal_and_vertical'])
@@ -278,261 +347,18 @@ class RandomFlip(_Image):
             if word in self.mode: x = torch.where(_wide(self.draw(x, 0, 1) < .5), x.flip(axis), x)
         return x
 
-def blurred(x:Tensor, size:int, sigma) -> Tensor:
-    "A Gaussian blur, one channel as the other; `sigma` a number or one for each picture"
-    at = torch.arange(size, device=x.device).float() - (size - 1)/2
-    sigma = torch.as_tensor(sigma, device=x.device, dtype=torch.float32).reshape(-1, 1).clamp(min=1e-3)
-    kernel = torch.exp(-.5*(at/sigma)**2)
-    kernel = (kernel/kernel.sum(1, keepdim=True)).expand(len(x), -1)
+def blurred(
+    x:Tensor,           # (batch, channels, height, width)
+    size:tuple,         # of the kernel, (width, height), odd
+    sigma,              # a number, or (batch, 2): across and down
+) -> Tensor:
+    "A Gaussian blur, one channel as the other; beyond the border there is 0"
     n,c,h,w = x.shape
-    weights = kernel.repeat_interleave(c, 0)
-    y = F.pad(x, (size//2,)*4, mode='replicate').reshape(1, n*c, h + size//2*2, w + size//2*2)
-    y = F.conv2d(y, weights.reshape(n*c, 1, 1, size), groups=n*c)
-    return F.conv2d(y, weights.reshape(n*c, 1, size, 1), groups=n*c).reshape(n, c, h, w)
-
-# %% ../../nbs/02-layers/18_augmentation.ipynb #cb13fa99
-class _Colour(_Image):
-    low,high,one_sided = -1.,1.,False
-    def __init__(self, factor, value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed, value_range)
-        self.factor = span(factor, self.low, self.high, 'factor', type(self).__name__, self.one_sided)
-
-class RandomBrightness(_Colour):
-    "A number added, as a part of the range of colours"
-    def change(self, x): return self.clipped(x + _wide(self.draw(x, *self.factor))*(self.value_range[1] - self.value_range[0]))
-class RandomContrast(_Colour):
-    "The distance from the mean, of each channel, made larger or smaller"
-    low,high = 0.,1.
-    def __init__(self, factor, value_range=(0, 255), seed:int=None, **kwargs):
-        super().__init__(factor, value_range, seed, **kwargs)
-        self.factor = tuple(factor) if isinstance(factor, (list, tuple)) else (factor, factor)
-    def change(self, x):
-        mean = x.mean((2, 3), keepdim=True)
-        return self.clipped((x - mean)*_wide(self.draw(x, 1 - self.factor[0], 1 + self.factor[1])) + mean)
-class RandomSaturation(_Colour):
-    "Colours stronger (above 0.5) or weaker (below)"
-    low,high,one_sided = 0.,1.,True
-    def change(self, x):
-        f = self.draw(x, *self.factor)
-        amount = _wide(f/(1 - f).clamp(min=1e-7))
-        h,s,v = hsv_of(self.unit(x).clamp(0, 1))
-        return self.back(rgb_of(h, (s*amount).clamp(0, 1), v))
-class RandomHue(_Colour):
-    "Colours turned around the circle"
-    low,high,one_sided = 0.,1.,True
-    def change(self, x):
-        turn = self.draw(x, *self.factor)*self.draw(x, -1, 1).sign()*.5
-        h,s,v = hsv_of(self.unit(x).clamp(0, 1))
-        return self.back(rgb_of(torch.remainder(h + _wide(turn), 1), s, v))
-class RandomColorDegeneration(_Colour):
-    "Mixed with its grey picture"
-    low,high,one_sided = 0.,1.,True
-    def change(self, x): return torch.lerp(x, grey_of(x).expand_as(x), _wide(self.draw(x, *self.factor)))
-class RandomSharpness(_Colour):
-    "Mixed with its blurred picture: softer below 0.5, sharper above"
-    low,high,one_sided = 0.,1.,True
-    def change(self, x):
-        f = self.draw(x, *self.factor)
-        kernel = x.new_tensor([[1., 1, 1], [1, 5, 1], [1, 1, 1]]).reshape(1, 1, 3, 3).expand(x.shape[1], 1, 3, 3)/13
-        soft = F.conv2d(x, kernel, padding=1, groups=x.shape[1])
-        return self.clipped(soft + _wide(2*f)*(x - soft))
-class RandomPosterization(_Image):
-    "Fewer shades: so many bits, drawn from `factor`"
-    at_random = True
-    def __init__(self, factor, value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        pair = tuple(factor) if isinstance(factor, (tuple, list)) else (1, factor)
-        if len(pair) != 2 or any(isinstance(f, bool) or not isinstance(f, int) or not 1 <= f <= 8 for f in pair): raise ArgumentError('RandomPosterization needs bits.', got=f'{factor=}', need='1 to 8, or two of them')
-        self._take(data_format, seed, value_range)
-        self.factor = tuple(sorted(pair))
-    def change(self, x):
-        step = 2.**(8 - _wide(self.draw(x, *self.factor).floor()))
-        return self.back((self.unit(x)*255).floor().div(step, rounding_mode='floor')*step/255)
-class RandomGrayscale(_Image):
-    "Grey with probability `factor`"
-    def __init__(self, factor:float=.5, data_format:str=None, seed:int=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed)
-        self.factor = span(factor, 0, 1, 'factor', 'RandomGrayscale', True)[1]
-    def change(self, x): return torch.where(_wide(self.draw(x, 0, 1) < self.factor), grey_of(x).expand_as(x), x)
-class RandomInvert(_Image):
-    "A negative, with a probability drawn from `factor`"
-    def __init__(self, factor:float=1., value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed, value_range)
-        self.factor = span(factor, 0, 1, 'factor', 'RandomInvert', True)
-    def change(self, x): return torch.where(_wide(self.draw(x, 0, 1) < self.draw(x, *self.factor)), sum(self.value_range) - x, x)
-class RandomGaussianBlur(_Image):
-    "Blurred with probability `factor`"
-    def __init__(self, factor=1., kernel_size=3, sigma=1., value_range=(0, 255), data_format:str=None, seed:int=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed, value_range)
-        self.factor,self.kernel_size,self.sigma = span(factor, 0, 1, 'factor', 'RandomGaussianBlur', True),positive(kernel_size if isinstance(kernel_size, int) else max(kernel_size), 'kernel_size', 'RandomGaussianBlur') | 1,span(sigma, 0, 100, 'sigma', 'RandomGaussianBlur', True)
-    def change(self, x): return torch.where(_wide(self.draw(x, 0, 1) < self.factor[1]), blurred(x, self.kernel_size, self.draw(x, *self.sigma)), x)
-class Solarization(_Image):
-    "Colours above a threshold turned into their negative"
-    def __init__(self, addition_factor=0., threshold_factor=0., value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed, value_range)
-        self.addition_factor,self.threshold_factor = span(addition_factor, 0, 1, 'addition_factor', 'Solarization', True),span(threshold_factor, 0, 1, 'threshold_factor', 'Solarization', True)
-    def change(self, x):
-        x = (self.unit(x)*255 + _wide(self.draw(x, *self.addition_factor))*255).clamp(0, 255)
-        edge = _wide(self.draw(x, *self.threshold_factor))*255
-        return self.back(torch.where(x < edge, x, 255 - x)/255)
-class AutoContrast(_Image):
-    "Each channel stretched over the whole range"
-    at_random = False
-    def __init__(self, value_range=(0, 255), data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, None, value_range)
-    def change(self, x):
-        x = self.unit(x)
-        low,high = x.amin((2, 3), keepdim=True),x.amax((2, 3), keepdim=True)
-        return self.back(torch.where(high > low, (x - low)/(high - low).clamp(min=1e-12), x))
-class Equalization(_Image):
-    "Every shade equally often, in each channel"
-    at_random = False
-    def __init__(self, value_range=(0, 255), bins:int=256, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, None, value_range)
-        self.bins = positive(bins, 'bins', 'Equalization')
-    def change(self, x):
-        n,c,h,w = x.shape
-        ids = (self.unit(x)*(self.bins - 1)).long().clamp(0, self.bins - 1).reshape(n*c, -1)
-        counts = torch.zeros(n*c, self.bins, device=x.device).scatter_add_(1, ids, torch.ones_like(ids, dtype=torch.float32))
-        total = counts.cumsum(1)
-        first = torch.where(counts > 0, total, torch.inf).amin(1, keepdim=True)
-        table = ((total - first)/(h*w - first).clamp(min=1)*(self.bins - 1)).round().clamp(0, self.bins - 1)
-        same = (h*w - first) <= 0
-        y = torch.where(same, ids.float(), table.gather(1, ids))
-        return self.back(y.reshape(n, c, h, w)/(self.bins - 1))
-class RandomColorJitter(_Image):
-    "Brightness, contrast, saturation and hue, in turn"
-    def __init__(self, value_range=(0, 255), brightness_factor=None, contrast_factor=None, saturation_factor=None, hue_factor=None, seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed, value_range)
-        kinds = ((RandomBrightness, brightness_factor), (RandomContrast, contrast_factor), (RandomSaturation, saturation_factor), (RandomHue, hue_factor))
-        self.steps = [cls(f, value_range, seed=None if seed is None else seed + i, data_format=data_format) for i, (cls, f) in enumerate(kinds) if f is not None]
-    def change(self, x):
-        for step in self.steps: x = step.change(x)
-        return x
-
-def hsv_of(x:Tensor):
-    "Hue, saturation and value of `(batch, 3, height, width)` from 0 to 1"
-    v,i = x.max(1, keepdim=True)
-    d = v - x.amin(1, keepdim=True)
-    r,g,b = x.unbind(1)
-    safe = d.clamp(min=1e-12).squeeze(1)
-    h = torch.where(i.squeeze(1) == 0, (g - b)/safe, torch.where(i.squeeze(1) == 1, 2 + (b - r)/safe, 4 + (r - g)/safe)).unsqueeze(1)/6
-    return torch.where(d > 0, torch.remainder(h, 1), torch.zeros_like(h)),torch.where(v > 0, d/v.clamp(min=1e-12), torch.zeros_like(d)),v
-def rgb_of(h, s, v):
-    "`(batch, 3, height, width)` from hue, saturation and value"
-    def channel(n):
-        k = torch.remainder(n + 6*h, 6)
-        return v - v*s*torch.minimum(k, 4 - k).clamp(0, 1)
-    return torch.cat([channel(5), channel(3), channel(1)], 1)
-
-# %% ../../nbs/02-layers/18_augmentation.ipynb #8d396117
-class RandomErasing(_Image):
-    "A rectangle filled with a value, or with noise"
-    def __init__(self, factor=1., scale=(.02, .33), fill_value=None, value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed, value_range)
-        self.factor,self.scale,self.fill_value = span(factor, 0, 1, 'factor', 'RandomErasing', True),span(scale, 0, 1, 'scale', 'RandomErasing', True),fill_value
-    def change(self, x):
-        h,w = x.shape[2:]
-        area,ratio = self.draw(x, *self.scale),torch.exp(self.draw(x, math.log(.3), math.log(3.3)))
-        box = _box(x, (area*ratio).sqrt().clamp(max=1)*h, (area/ratio).sqrt().clamp(max=1)*w, self.draw(x, 0, 1), self.draw(x, 0, 1))
-        box = box & _wide(self.draw(x, 0, 1) < self.factor[1])
-        fill = torch.full_like(x, self.fill_value) if self.fill_value is not None else self.clipped(torch.randn_like(x)*(self.value_range[1] - self.value_range[0]) + self.value_range[0])
-        return torch.where(box, fill, x)
-
-def _box(x, tall, wide, down, right):
-    "True inside a rectangle for each picture; its place is a part of the room there is"
-    h,w = x.shape[2:]
-    top,left = down*(h - tall),right*(w - wide)
-    r,s = torch.arange(h, device=x.device).reshape(1, -1, 1) + .5,torch.arange(w, device=x.device).reshape(1, 1, -1) + .5
-    t = lambda v: v.reshape(-1, 1, 1)
-    return ((r >= t(top)) & (r < t(top + tall)) & (s >= t(left)) & (s < t(left + wide))).unsqueeze(1)
-
-class _Pairs(_Image):
-    def __call__(self, data, **kwargs):
-        self.built = True
-        return self.forward(data, **kwargs)
-    def forward(self, data, training=None):
-        if not (self.training if training is None else training): return data
-        images = data['images'] if isinstance(data, dict) else data
-        share = {}
-        def change(x):
-            y,share['kept'] = self.mixed(x, torch.randperm(len(x), device=x.device) if self.seed is None else torch.arange(len(x), device=x.device).roll(1), share)
-            return y
-        made = self._on_batch(change, images)
-        if not isinstance(data, dict): return made
-        out = dict(data, images=made)
-        if 'labels' in data:
-            labels = data['labels'].to(self.compute_dtype)
-            kept = share['kept'].reshape(-1, *(1,)*(labels.ndim - 1))
-            out['labels'] = labels*kept + labels[share['order']]*(1 - kept)
-        return out
-
-class CutMix(_Pairs):
-    "A rectangle of another picture, and as much of its label"   # Yun et al. 2019, arXiv:1905.04899
-    def __init__(self, factor=1., seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed)
-        self.factor = span(factor, 0, 1, 'factor', 'CutMix', True)
-    def mixed(self, x, order, share):
-        share['order'] = order
-        side = (1 - self.draw(x, *self.factor)).clamp(min=0).sqrt()
-        box = _box(x, side*x.shape[2], side*x.shape[3], self.draw(x, 0, 1), self.draw(x, 0, 1))
-        return torch.where(box, x[order], x),1 - box.float().mean((1, 2, 3))
-
-class MixUp(_Pairs):
-    "A mixture of two pictures, and of their labels"   # Zhang et al. 2018, arXiv:1710.09412
-    def __init__(self, alpha:float=.2, data_format:str=None, seed:int=None, **kwargs):
-        super().__init__(**kwargs)
-        if not 0 < alpha <= 1: raise ArgumentError('MixUp needs a shape of its mixtures.', got=f'{alpha=}', need='above 0, up to 1')
-        self._take(data_format, seed)
-        self.alpha = alpha
-    def mixed(self, x, order, share):
-        share['order'] = order
-        part = torch.distributions.Beta(self.alpha, self.alpha).sample((len(x),)).to(x)
-        return torch.lerp(x[order], x, _wide(part)),part
-
-class RandAugment(_Image):
-    "`num_ops` changes drawn from a list, as strong as `factor`"   # Cubuk et al. 2020, arXiv:1909.13719
-    def __init__(self, value_range=(0, 255), num_ops:int=2, factor:float=.5, interpolation:str='bilinear', seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        self._take(data_format, seed, value_range)
-        self.num_ops,self.factor = positive(num_ops, 'num_ops', 'RandAugment'),span(factor, 0, 1, 'factor', 'RandAugment', True)[1]
-        f,given = self.factor,dict(data_format=data_format)
-        self.choices = [AutoContrast(value_range, **given), Equalization(value_range, **given), Solarization(0., f, value_range, **given), RandomBrightness(f, value_range, **given), RandomContrast(f, value_range, **given), RandomColorDegeneration(f, value_range, **given),
-            RandomSharpness(f, value_range, **given), RandomShear(f, 0., interpolation, **given), RandomShear(0., f, interpolation, **given), RandomTranslation(f, 0., interpolation=interpolation, **given), RandomTranslation(0., f, interpolation=interpolation, **given), RandomRotation(f/2, interpolation=interpolation, **given)]
-    def change(self, x):
-        for _ in range(self.num_ops): x = self.choices[int(self.draw(x, 0, len(self.choices))[0])].change(x)
-        return x
-
-
-class AugMix(_Image):
-    "A mixture of the picture and of `num_chains` chains of up to `chain_depth` changes"   # Hendrycks et al. 2020, arXiv:1912.02781
-    def __init__(self, value_range=(0, 255), num_chains:int=3, chain_depth:int=3, factor:float=.3, alpha:float=1., all_ops:bool=True, interpolation:str='bilinear', seed:int=None, data_format:str=None, **kwargs):
-        super().__init__(**kwargs)
-        if isinstance(alpha, bool) or not alpha > 0: raise ArgumentError('AugMix needs a shape of its mixtures.', got=f'{alpha=}', need='above 0')
-        self._take(data_format, seed, value_range)
-        self.num_chains,self.chain_depth,self.alpha,self.all_ops = positive(num_chains, 'num_chains', 'AugMix'),positive(chain_depth, 'chain_depth', 'AugMix'),alpha,all_ops
-        self.factor = span(factor, 0, 1, 'factor', 'AugMix', True)
-        f,given = self.factor,dict(data_format=data_format)
-        self.choices = [AutoContrast(value_range, **given), Equalization(value_range, **given), Solarization(f, f, value_range, **given), RandomPosterization(max(1, int(8*f[1])), value_range, **given), RandomShear(f, f, interpolation, **given), RandomTranslation(f, f, interpolation=interpolation, **given), RandomRotation(f, interpolation=interpolation, **given)]
-        if all_ops: self.choices += [RandomBrightness(f, value_range, **given), RandomColorDegeneration(f, value_range, **given), RandomContrast(f, value_range, **given), RandomSharpness(f, value_range, **given)]
-    def change(self, x):
-        shape = torch.tensor(float(self.alpha))
-        parts,kept = torch.distributions.Dirichlet(shape.expand(self.num_chains)).sample().to(x),torch.distributions.Beta(shape, shape).sample().to(x)
-        mixed = torch.zeros_like(x)
-        for part in parts:
-            y = x
-            for _ in range(self.chain_depth):
-                i = int(self.draw(x, 0, len(self.choices) + 1)[0])
-                if i < len(self.choices): y = self.choices[i].change(y)   # the last is no change
-            mixed = mixed + part*y
-        return self.clipped(torch.lerp(mixed, x, kept))
+    sigma = torch.as_tensor(sigma, device=x.device, dtype=x.dtype).expand(n, 2)
+    def kernel(k, sigma):
+        at = torch.arange(k, device=x.device, dtype=x.dtype) - (k - 1)/2
+        weights = torch.exp(-.5*(at/sigma.unsqueeze(1))**2)
+        return (weights/weights.sum(1, keepdim=True)).repeat_interleave(c, 0).unsqueeze(1)   # (batch*channels, 1, k)
+    across,down = kernel(size[0], sigma[:, 0]),kernel(size[1], sigma[:, 1])
+    y = F.conv2d(x.reshape(1, n*c, h, w), across.unsqueeze(2), padding=(0, size[0]//2), groups=n*c)
+    return F.conv2d(y, down.unsqueeze(3), padding=(size[1]//2, 0), groups=n*c).reshape(n, c, h, w)

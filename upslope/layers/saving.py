@@ -262,6 +262,16 @@ def load_weights(self:Layer, path):
     except FileNotFoundError: raise ArgumentError('There is no such file.', got=str(path)) from None
     except (SafetensorError, OSError, ValueError) as e: raise DataError(f'{Path(path).name} is damaged, or no safetensors file.', got=str(e)) from e
     _take(self, tensors, path)
+_get_config = Layer.get_config
+@patch
+def get_config(self:Model) -> dict:
+    "The graph, written as numbers, strings, lists and dicts; of a model of one's own, the constructor's arguments"
+    return described(self)['config'] if type(self) in (Model, Sequential) else _get_config(self)
+@patch(cls_method=True)
+def from_config(cls:Model, config:dict):
+    "A model with fresh weights, from what `get_config` gave here or in Keras"
+    if 'layers' not in config: return cls(**config)
+    return model_of(dict(class_name=cls.__name__, config=config)) if config.get('own') else model_of_keras(dict(class_name=cls.__name__, config=config))
 @patch
 def to_json(self:Model) -> str:
     "The architecture alone, as JSON"
@@ -269,7 +279,10 @@ def to_json(self:Model) -> str:
 
 # %% ../../nbs/02-layers/16_saving.ipynb #ac8c2bfe
 _keras_operations = dict(Add=operator.add, Subtract=operator.sub, Multiply=operator.mul, TrueDivide=operator.truediv, Divide=operator.truediv, FloorDivide=operator.floordiv, Power=operator.pow, Matmul=operator.matmul, Negative=operator.neg, Absolute=torch.abs, Abs=torch.abs,
-    Mod=operator.mod, Greater=operator.gt, GreaterEqual=operator.ge, Less=operator.lt, LessEqual=operator.le, Equal=operator.eq, NotEqual=operator.ne, GetItem=operator.getitem, Exp=torch.exp, Log=torch.log, Sqrt=torch.sqrt, Square=torch.square, Tanh=torch.tanh, Sigmoid=torch.sigmoid, Relu=torch.relu, Maximum=torch.maximum, Minimum=torch.minimum)
+    Mod=operator.mod, Greater=operator.gt, GreaterEqual=operator.ge, Less=operator.lt, LessEqual=operator.le, Equal=operator.eq, NotEqual=operator.ne, GetItem=operator.getitem, Exp=torch.exp, Log=torch.log, Sqrt=torch.sqrt, Square=torch.square, Tanh=torch.tanh, Sigmoid=torch.sigmoid, Relu=torch.relu, Maximum=torch.maximum, Minimum=torch.minimum,
+    Any=torch.any, All=torch.all, LogicalAnd=torch.logical_and, LogicalOr=torch.logical_or, LogicalNot=torch.logical_not, Where=torch.where, Clip=torch.clamp, Sum=torch.sum, Mean=torch.mean, Max=torch.amax, Min=torch.amin,
+    Reshape=torch.reshape, Transpose=torch.permute, ExpandDims=torch.unsqueeze, Squeeze=torch.squeeze, Concatenate=torch.cat, Stack=torch.stack, Softmax=torch.softmax)
+_torch_words = dict(axis='dim', keepdims='keepdim', newshape='shape', axes='dims', x_min='min', x_max='max')   # Keras's word -> PyTorch's
 
 def _keras_argument(o, outputs):
     if isinstance(o, dict):
@@ -296,7 +309,7 @@ def model_of_keras(config) -> Model:
     def made(c):
         if c.get('module', '').startswith('keras.src.ops'):
             if c['class_name'] not in _keras_operations: raise ChoiceUnknown(f'The file uses an operation of Keras that is not known here: {c["class_name"]!r}.', have=list(_keras_operations))
-            return _keras_operations[c['class_name']]
+            return _keras_operations[c['class_name']],{_torch_words.get(k, k): v for k, v in c['config'].items() if v is not None and k not in ('name', 'dtype', 'initial')}
         if c['class_name'] in ('Sequential', 'Functional', 'Model'): return model_of_keras(c)
         return layer_of(c, strict=False)
     if config['class_name'] == 'Sequential': return Sequential([made(c) for c in given['layers']], name=given['name'])
@@ -312,10 +325,12 @@ def model_of_keras(config) -> Model:
         if not ready: raise DataError('The graph in the file has no beginning.', got=', '.join(name for name, _ in waiting))
         name,node = ready[0]
         args,kwargs = _keras_argument(node['args'], outputs),{k: _keras_argument(v, outputs) for k, v in node['kwargs'].items() if v is not None and k != 'training'}
-        outputs[name].append(things[name](*args, **kwargs) if isinstance(things[name], Layer) else record(things[name], args, kwargs))
+        outputs[name].append(things[name](*args, **kwargs) if isinstance(things[name], Layer) else record(things[name][0], args, {**things[name][1], **kwargs}))
         waiting.remove((name, node))
     def ends(nest):
-        if isinstance(nest, list) and len(nest) == 3 and isinstance(nest[0], str): return leaves(outputs[nest[0]][nest[1]])[nest[2]]
+        if isinstance(nest, list) and len(nest) == 3 and isinstance(nest[0], str):
+            name,node,index = nest
+            return leaves(outputs[name][node - (type(things[name]) is Model)])[index]   # here, and only here, Keras counts the making of a functional model as its first call
         return {k: ends(v) for k, v in nest.items()} if isinstance(nest, dict) else [ends(v) for v in nest]
     return Model(ends(given['input_layers']), ends(given['output_layers']), name=given['name'])
 

@@ -11,7 +11,8 @@ __all__ = ['LOSSES', 'CrossEntropy', 'Loss', 'as_loss', 'METRICS', 'as_metric', 
            'EMA', 'SWA', 'FreezePlan', 'GradientAccumulation', 'GradientClip', 'GradientNoise', 'ReduceOnPlateau',
            'CutMixCallback', 'MixUpCallback', 'ProgressiveResizing', 'Diverged', 'MixedPrecision', 'Profile',
            'StopOnNaN', 'ConsoleLogger', 'LivePlot', 'MLflowLogger', 'SQLiteLogger', 'TensorBoardLogger', 'WandbLogger',
-           'DictBatches', 'LRFinder', 'Predictor', 'tune_loader', 'AddressedDropout', 'NotStackable', 'Population',
+           'DictBatches', 'LRFinder', 'Predictor', 'tune_loader', 'Distributed', 'agree', 'everyones', 'launch',
+           'n_processes', 'rank', 'share', 'whole', 'AddressedDropout', 'NotStackable', 'Population',
            'PopulationBasedTraining']
 
 # %% ../../nbs/04-train/index.ipynb #eb81704d
@@ -28,7 +29,10 @@ from .weights import EMA, SWA, FreezePlan, GradientAccumulation, GradientClip, G
 from .augmentation import CutMixCallback, MixUpCallback, ProgressiveResizing
 from .diagnosis import Diverged, MixedPrecision, Profile, StopOnNaN
 from .trackers import ConsoleLogger, LivePlot, MLflowLogger, SQLiteLogger, TensorBoardLogger, WandbLogger
-from .use import DictBatches, LRFinder, Predictor, tune_loader
+from .use import DictBatches, LRFinder, Predictor
+from ..data.batches import tune_loader
+from .processes import agree, everyones, launch, n_processes, rank, share, whole
+from .distributed import Distributed
 from .stacking import AddressedDropout
 from .program import NotStackable
 from .population import Population
@@ -38,4 +42,5 @@ _all_ = ['LOSSES', 'CrossEntropy', 'Loss', 'as_loss', 'METRICS', 'as_metric', 'l
          'Recorder', 'columns', 'last_row', 'Learner', 'EarlyStopping', 'Patience', 'CSVLogger', 'EpochLogger', 'JSONLogger', 'Checkpoint', 'load_best',
          'EMA', 'SWA', 'FreezePlan', 'GradientAccumulation', 'GradientClip', 'GradientNoise', 'ReduceOnPlateau', 'CutMixCallback', 'MixUpCallback', 'ProgressiveResizing',
          'Diverged', 'MixedPrecision', 'Profile', 'StopOnNaN', 'ConsoleLogger', 'LivePlot', 'MLflowLogger', 'SQLiteLogger', 'TensorBoardLogger', 'WandbLogger',
-         'DictBatches', 'LRFinder', 'Predictor', 'tune_loader', 'AddressedDropout', 'NotStackable', 'Population', 'PopulationBasedTraining']
+         'DictBatches', 'LRFinder', 'Predictor', 'tune_loader', 'Distributed', 'agree', 'everyones', 'launch', 'n_processes', 'rank', 'share', 'whole',
+         'AddressedDropout', 'NotStackable', 'Population', 'PopulationBasedTraining']

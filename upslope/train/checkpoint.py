@@ -12,7 +12,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/09_checkpoint.ipynb #9775854e
-import random, time, warnings
+import os, random, time, warnings
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
@@ -23,7 +23,8 @@ from fastai.learner import Metric
 from ..core.errors import ArgumentError, DataError, StoreError, unknown
 from ..data.saving import load_state, pack, save_state
 from .metrics import lower_is_better
-from .recorder import columns, last_row
+from .processes import Share, agree, everyones, n_processes, rank
+from .recorder import columns, watched
 
 # %% ../../nbs/04-train/09_checkpoint.ipynb #cc35907c
 def _plain(value):
@@ -116,12 +117,16 @@ class Checkpoint(Callback):
         self.mode = mode or ('min' if lower_is_better(monitor or 'loss') else 'max')
         self.found,self.best,self.written = None,None,[]
 
-    def _files(self): return sorted(p.with_suffix('') for p in self.path.glob('step-*.json'))
+    @property
+    def _here(self): return self.path/f'process-{rank()}' if rank() else self.path  # each process has random numbers of its own
+    def _files(self): return sorted(p.with_suffix('') for p in self._here.glob('step-*.json'))
     def newest(self):
         "(path, state) of the newest whole checkpoint, or None; warns of those that are damaged"
-        for path in reversed(self._files()):
-            try: return path, load_state(path)
-            except StoreError as e: warnings.warn(f'A damaged checkpoint is passed over. {e}')
+        names = set.intersection(*map(set, everyones([p.name for p in self._files()])))  # one process may have been killed before it had written
+        for path in [self._here/name for name in sorted(names, reverse=True)]:
+            try: state = load_state(path)
+            except StoreError as e: state = warnings.warn(f'A damaged checkpoint is passed over. {e}')
+            if all(everyones(state is not None)): return path, state
     @property
     def will_resume(self): return self.resume and (self.found is not None or bool(self._files()))
 
@@ -130,10 +135,16 @@ class Checkpoint(Callback):
         if not self.run: return
         if self.monitor is not None and self.monitor not in columns(self.learn): raise unknown('number to watch', self.monitor, columns(self.learn), 'in the table of results')
         self.best,self.written,self.last_time = None,[],time.monotonic()
+        try:
+            self._here.mkdir(parents=True, exist_ok=True)
+            if not os.access(self._here, os.W_OK): raise PermissionError(13, 'Permission denied')
+        except OSError as e: raise StoreError('Checkpoints cannot be written here.', got=f'{self._here}: {e.strerror}', fix='another path') from e
         found = self.newest() if self.resume else None
         if not self.resume:
             for p in self._files(): self._remove(p)
         self.found = found and found[1]
+        n = self.found['processes'] if self.found else load_state(self._files()[-1])['processes'] if self._files() and self.resume and n_processes() > 1 else n_processes()
+        if n != n_processes(): raise DataError('The checkpoint belongs to a fit in another number of processes.', got=f'{n_processes()} processes', need=f'{n}', fix='another path for the checkpoints')
         if self.found is None: return
         self.best = self.found['checkpoint']['best']
         self.learn.first_epoch = self.found['epoch'] + (self.found['iter'] is None)
@@ -150,9 +161,10 @@ class Checkpoint(Callback):
         done = found['iter'] + 1
         def rest():
             del learn._numbered  # for this pass only
-            if hasattr(type(learn.dl), 'load_state_dict'): yield from enumerate(learn.dl, start=done)
+            dl = learn.dl.dl if isinstance(learn.dl, Share) else learn.dl
+            if hasattr(type(dl), 'load_state_dict'): yield from enumerate(learn.dl, start=done)
             else:
-                _load_loader(learn.dl, found['loader_at_start']); set_random_state(found['random_at_start'])
+                _load_loader(dl, found['loader_at_start']); set_random_state(found['random_at_start'])
                 batches = enumerate(learn.dl)
                 for _ in islice(batches, done): pass
                 set_random_state(found['fit']['random'])
@@ -162,23 +174,23 @@ class Checkpoint(Callback):
     def after_batch(self):
         learn = self.learn
         if not learn.training: return
-        due = self.steps and learn.train_iter % self.steps == 0 or self.minutes and time.monotonic() - self.last_time >= 60*self.minutes
+        due = self.steps and learn.train_iter % self.steps == 0 or self.minutes and agree(time.monotonic() - self.last_time >= 60*self.minutes)
         if due: self._save(learn.iter)
     def after_epoch(self):
-        row = last_row(self.learn)
-        if self.monitor in row:
-            value,sign = row[self.monitor],1 if self.mode == 'min' else -1
+        value = self.monitor and watched(self.learn, self.monitor)
+        if value is not None:
+            sign = 1 if self.mode == 'min' else -1
             if self.best is None or sign*value < sign*self.best:
                 self.best = value
-                save_state(self.path/'best', dict(model=dict(self.learn.model.state_dict()), epoch=self.learn.epoch, monitor=self.monitor, value=value))
+                if rank() == 0: save_state(self.path/'best', dict(model=dict(self.learn.model.state_dict()), epoch=self.learn.epoch, monitor=self.monitor, value=value))
         if self.epochs and (self.learn.epoch+1) % self.epochs == 0 or self.learn.epoch+1 == self.learn.n_epoch: self._save(None)
     def after_cancel_fit(self):  # another callback has ended the fit: a second start has nothing to do
         if self.run and self.learn.train_iter: self._save(None, stopped=True)
 
     def _save(self, iter, stopped=False):
         learn = self.learn
-        path = self.path/f"step-{learn.train_iter:08d}-{'a' if iter is not None else 'z'}"
-        state = dict(fit=fit_state(learn, skip=[self]), epoch=learn.epoch, iter=iter, stopped=stopped, random_at_start=self.random_at_start, loader_at_start=self.loader_at_start, checkpoint=dict(best=self.best))
+        path = self._here/f"step-{learn.train_iter:08d}-{'a' if iter is not None else 'z'}"
+        state = dict(fit=fit_state(learn, skip=[self]), epoch=learn.epoch, iter=iter, stopped=stopped, random_at_start=self.random_at_start, loader_at_start=self.loader_at_start, processes=n_processes(), checkpoint=dict(best=self.best))
         save_state(path, state)
         self.last_time = time.monotonic()
         for old in self._files()[:-self.keep]: self._remove(old)

@@ -14,7 +14,7 @@ import_fastai()
 # %% ../../nbs/04-train/06_learner.ipynb #78a2e1d7
 import sys
 from contextlib import contextmanager
-import torch
+import numpy as np, torch
 from fastai.callback.core import (Callback, CancelBackwardException, CancelBatchException, CancelEpochException, CancelFitException, CancelStepException,
                                   CancelTrainException, CancelValidException, event)
 from fastai.callback import core as _core
@@ -200,17 +200,18 @@ class Learner(_Learner):
     def _set_device(self, b):
         device = (self._pass or self._look())[0]
         if device is None: return b
-        for t in b:
+        for t in b.values() if isinstance(b, dict) else b:
             if not isinstance(t, torch.Tensor) or t.device != device: return to_device(b, device)
         return b
     def _split(self, b):
+        if isinstance(b, dict): raise DataError('A batch is a dictionary, and the Learner does not know what of it is input.', got=', '.join(map(str, b)), need='tuples, inputs first', fix='DataLoaders(DictBatches(loader, inputs=[...], target=...), ...)')
         n = (self._pass or self._look())[1]
         if n is None: n = 1 if len(b) == 1 else len(b) - 1
         self.xb,self.yb = b[:n],b[n:]
 
     def all_batches(self):
         self.n_iter = len(self.dl)
-        if self.n_iter == 0:
+        if self.n_iter == 0 and (self.training or not self.fitting):  # a fit without validation rows goes on without
             raise DataError('The loader gives no batch.', got=f"{type(self.dl).__name__} with {len(getattr(self.dl, 'dataset', ()))} rows, batch_size={getattr(self.dl, 'batch_size', getattr(self.dl, 'bs', '?'))}, drop_last={getattr(self.dl, 'drop_last', '?')}",
                             fix='a smaller batch_size, or drop_last=False')
         outer,self._pass = self._pass,self._look()
@@ -242,13 +243,13 @@ class Learner(_Learner):
         try: self.pred = self.model(*self.xb)
         except RuntimeError as e: self._check_devices(e); raise
         if table.calls.get('after_pred') != []: self('after_pred')
-        if self.yb:
+        if len(self.yb):
             if self._unchecked: self._check_output()
             self.loss_grad = self.loss_func(self.pred, *self.yb)
             if not isinstance(self.loss_grad, torch.Tensor): raise ShapeError('The loss is no tensor, so nothing can be minimized.', got=f'{type(self.loss_grad).__name__} {self.loss_grad!r:.60}')
             self.loss = self.loss_grad.clone()
         if table.calls.get('after_loss') != []: self('after_loss')
-        if self.training and self.yb: self._do_grad_opt()
+        if self.training and len(self.yb): self._do_grad_opt()
 
     def _backward(self):
         if self.loss_grad.numel() != 1:
@@ -300,6 +301,8 @@ class Learner(_Learner):
         "Train"
         if not isinstance(n_epoch, int) or n_epoch < 0: raise ArgumentError('A fit takes a whole number of epochs.', got=f'{n_epoch=}', need='a whole number >= 0')
         self._check_weights()
+        rate = self.lr if lr is None else lr
+        if not isinstance(rate, (slice, list, tuple, L)) and not (isinstance(rate, (int, float, np.number, torch.Tensor)) and rate >= 0): raise ArgumentError('A learning rate is a number that is not negative.', got=f'lr={rate!r}', need='>= 0, or a slice over the parameter groups', fix='lr=1e-3')
         if schedule is not None: cbs = L(cbs) + Scheduler(schedule)
         outer = self.fitting
         self.fitting,self._unchecked = True,not outer

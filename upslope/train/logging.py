@@ -18,6 +18,7 @@ from fastai.callback.core import Callback
 
 # %% ../../nbs/04-train/08_logging.ipynb #aabb68d2
 from ..core.errors import ArgumentError, DataError
+from .processes import rank
 from .recorder import columns, last_row
 
 # %% ../../nbs/04-train/08_logging.ipynb #5224d23c
@@ -29,7 +30,7 @@ class EpochLogger(Callback):
     def finish(self): "The fit is over, whatever its end"
 
     def before_fit(self):
-        self.run = getattr(self.learn, 'fitting', True) and not hasattr(self.learn, 'lr_finder')
+        self.run = getattr(self.learn, 'fitting', True) and not hasattr(self.learn, 'lr_finder') and rank() == 0  # of several processes, one writes
         if self.run: self.start(['epoch', *columns(self.learn), 'time'])
     def after_epoch(self):
         if row := last_row(self.learn): self.write(row)

@@ -19,7 +19,8 @@ from fastai.callback.core import Callback, CancelFitException
 # %% ../../nbs/04-train/07_stopping.ipynb #2b8a0d0d
 from ..core.errors import ArgumentError, unknown
 from .metrics import lower_is_better
-from .recorder import columns, last_row
+from .processes import agree
+from .recorder import columns, watched
 
 # %% ../../nbs/04-train/07_stopping.ipynb #ef511f83
 class Patience:
@@ -81,13 +82,12 @@ class EarlyStopping(Callback):
         self.rule,self.reason,self.best_weights,self.started = Patience(**self.rule_args),None,None,time.monotonic()
 
     def after_epoch(self):
-        row = last_row(self.learn)
-        if self.monitor not in row: return  # an epoch whose validation was cancelled
-        rule,value = self.rule,row[self.monitor]
+        rule,value = self.rule,watched(self.learn, self.monitor)
+        if value is None: return  # an epoch whose validation was cancelled
         if rule.update(value) and self.restore_best: self.best_weights = {k: v.detach().clone() for k,v in self.learn.model.state_dict().items()}
         if self.target is not None and rule.sign*value <= rule.sign*self.target: self.reason = f'{self.monitor} reached {value:.6g}, target {self.target:g}'
         elif rule.exhausted: self.reason = f'no better {self.monitor} for {rule.patience} epochs'
-        elif self.seconds is not None and time.monotonic() - self.started >= self.seconds: self.reason = f'{self.seconds:g} s are over'
+        elif self.seconds is not None and agree(time.monotonic() - self.started >= self.seconds): self.reason = f'{self.seconds:g} s are over'
         if self.reason: raise CancelFitException
 
     def after_fit(self):

@@ -13,7 +13,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/13_trackers.ipynb #fee2c275
-import importlib, sqlite3, sys
+import importlib, os, sqlite3, sys
 from pathlib import Path
 
 # %% ../../nbs/04-train/13_trackers.ipynb #de6d03bb
@@ -23,7 +23,9 @@ from .logging import EpochLogger
 # %% ../../nbs/04-train/13_trackers.ipynb #63714a6a
 class ConsoleLogger(EpochLogger):
     "One line for each epoch"
-    def __init__(self, file=None): self.file = file  # where to print; None: standard output
+    def __init__(self, file=None):  # an open file, where to print; None: standard output
+        if file is not None and not hasattr(file, 'write'): raise ArgumentError('ConsoleLogger prints to an open file.', got=f'{file=}', need='something with a write method', fix='CSVLogger(path) for a file of its own')
+        self.file = file
     def _print(self, cells): print('  '.join(f'{c:>10}' for c in cells), file=self.file or sys.stdout, flush=True)
     def start(self, columns): self.columns = columns; self._print(columns)
     def write(self, row): self._print([f'{v:.4f}' if isinstance(v, float) else '' if v is None else v for v in (row.get(c) for c in self.columns)])
@@ -85,18 +87,29 @@ def needs(package, install=None):
     try: return importlib.import_module(package)
     except ImportError as e: raise PackageMissing(f'{package} is not installed.', got=str(e), fix=f'pip install {install or package}') from e
 
+def _folder(path):
+    "Make the folder of a log, before anything is trained"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK): raise PermissionError(13, 'Permission denied')
+    except OSError as e: raise DataError('The log cannot be written.', got=f'{path}: {e.strerror}', fix='another path') from e
+
 class TensorBoardLogger(EpochLogger):
     "Scalars for TensorBoard; look at them with `tensorboard --logdir` and the folder"
     def __init__(self, path='runs/tensorboard'): self.path = Path(path)
     def start(self, columns):
         needs('tensorboard')
-        from torch.utils.tensorboard import SummaryWriter
-        self.writer = SummaryWriter(self.path)
+        _folder(self.path)
+        self.writer = None
     def write(self, row):
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+            self.writer = SummaryWriter(self.path, purge_step=row['epoch'] if getattr(self.learn, 'resuming', False) else None)  # what was written after the checkpoint is written again
         for k,v in row.items():
             if k != 'epoch' and v is not None: self.writer.add_scalar(k, v, row['epoch'])
         self.writer.flush()
-    def finish(self): self.writer.close()
+    def finish(self):
+        if self.writer is not None: self.writer.close()
 
 class MLflowLogger(EpochLogger):
     "Metrics of an MLflow run"
@@ -109,15 +122,23 @@ class MLflowLogger(EpochLogger):
     def start(self, columns):
         needs('mlflow', 'mlflow-skinny')
         from mlflow.tracking import MlflowClient
-        self.client = MlflowClient(self.uri)
+        self.client,self.run_id,self.there = MlflowClient(self.uri),None,{}
+    def _begin(self):
         found = self.client.get_experiment_by_name(self.experiment)
         experiment = found.experiment_id if found else self.client.create_experiment(self.experiment)
         self.run_id = self.client.create_run(experiment, run_name=self.run_name).info.run_id
         for k,v in self.params.items(): self.client.log_param(self.run_id, k, v)
     def write(self, row):
+        if self.run_id is None: self._begin()
         for k,v in row.items():
-            if k != 'epoch' and v is not None: self.client.log_metric(self.run_id, k, v, step=row['epoch'])
-    def finish(self): self.client.set_terminated(self.run_id)
+            if k == 'epoch' or v is None: continue
+            if self.resumed and k not in self.there: self.there[k] = {m.step for m in self.client.get_metric_history(self.run_id, k)}  # written after the checkpoint, before the end
+            if row['epoch'] not in self.there.get(k, ()): self.client.log_metric(self.run_id, k, v, step=row['epoch'])
+    def finish(self):
+        if self.run_id is not None: self.client.set_terminated(self.run_id)
+    resumed = False
+    def state_dict(self): return dict(run_id=self.run_id)
+    def load_state_dict(self, state): self.run_id,self.resumed = state['run_id'],state['run_id'] is not None  # a fit is resumed: so is the run
 
 class WandbLogger(EpochLogger):
     "Metrics of a Weights & Biases run, offline unless told otherwise"
@@ -125,8 +146,21 @@ class WandbLogger(EpochLogger):
         if mode not in ('offline', 'online', 'disabled'): raise ArgumentError('There is no such mode.', got=f'{mode=}', need="'offline', 'online' or 'disabled'")
         self.project,self.run_name,self.path,self.mode,self.params = project,run,Path(path),mode,params or {}
     def start(self, columns):
-        wandb = needs('wandb')
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.wandb_run = wandb.init(project=self.project, name=self.run_name, dir=self.path, mode=self.mode, config=self.params, settings=wandb.Settings(silent=True))
-    def write(self, row): self.wandb_run.log({k: v for k,v in row.items() if k != 'epoch' and v is not None}, step=row['epoch'])
-    def finish(self): self.wandb_run.finish()
+        needs('wandb')
+        _folder(self.path)
+        self.wandb_run,self.run_id = None,None
+    def _begin(self):
+        import wandb
+        online = dict(resume='allow') if self.run_id and self.mode == 'online' else {}  # offline, `wandb sync` joins the parts by the id
+        self.wandb_run = wandb.init(project=self.project, name=self.run_name, dir=self.path, mode=self.mode, config=self.params, id=self.run_id, settings=wandb.Settings(silent=True), **online)
+        if self.run_id and not online:  # the killed process may have kept rows to itself; this part of the run has them all
+            for row in self.learn.recorder.rows[:-1]: self._log(row)
+        self.run_id = self.wandb_run.id
+    def _log(self, row): self.wandb_run.log({k: v for k,v in row.items() if k != 'epoch' and v is not None}, step=row['epoch'], commit=True)
+    def state_dict(self): return dict(run_id=self.run_id)
+    def load_state_dict(self, state): self.run_id = state['run_id']  # a fit is resumed: so is the run
+    def write(self, row):
+        if self.wandb_run is None: self._begin()
+        self._log(row)
+    def finish(self):
+        if self.wandb_run is not None: self.wandb_run.finish()

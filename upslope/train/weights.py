@@ -15,14 +15,15 @@ import_fastai()
 import math
 import torch
 from torch import nn
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.training import GradientAccumulation as _GradientAccumulation
+from fastai.torch_core import find_bs
 
 # %% ../../nbs/04-train/10_weights.ipynb #a4bc34d8
 from ..core.errors import ArgumentError, unknown
 from .metrics import lower_is_better
-from .recorder import columns, last_row
+from .recorder import columns, watched
 from .schedules import Constant
 from .stopping import Patience
 
@@ -51,6 +52,12 @@ class GradientAccumulation(_GradientAccumulation):
     ):
         if not isinstance(n_acc, int) or isinstance(n_acc, bool) or n_acc < 1: raise ArgumentError('GradientAccumulation counts rows.', got=f'{n_acc=}', need='a whole number >= 1', fix='n_acc=64, with a batch_size of 32 for a step every second batch')
         super().__init__(n_acc)
+    def _rows(self): return self.learn.__dict__.get('batch_rows') or find_bs(self.learn.yb)  # of all processes, in a distributed fit
+    def after_loss(self): self.learn.loss_grad = self.learn.loss_grad*(self._rows()/self.n_acc)
+    def before_step(self):
+        self.count += self._rows()
+        if self.count < self.n_acc: raise CancelBatchException  # no step, and the gradients stay
+        self.count = 0
     def before_fit(self):
         super().before_fit()
         rows = getattr(self.learn.dls.train, 'n', None)
@@ -62,6 +69,7 @@ class GradientNoise(Callback):
     order,run_valid = 12,False
     def __init__(self, eta:float=.01, gamma:float=.55):
         if not eta >= 0: raise ArgumentError('A variance cannot be negative.', got=f'{eta=}', need='>= 0')
+        if not gamma >= 0: raise ArgumentError('The noise would grow with the steps.', got=f'{gamma=}', need='>= 0')
         self.eta,self.gamma = eta,gamma
     def before_step(self):
         std = math.sqrt(self.eta/(1 + self.learn.train_iter)**self.gamma)
@@ -159,9 +167,9 @@ class ReduceOnPlateau(Callback):
             raise ArgumentError('Two callbacks would set the learning rate.', got='ReduceOnPlateau and a schedule', fix='fit without schedule')
         self.rule,self.epochs = Patience(**self.rule_args),[]
     def after_epoch(self):
-        row = last_row(self.learn)
-        if self.monitor not in row: return
-        self.rule.update(row[self.monitor])
+        value = watched(self.learn, self.monitor)
+        if value is None: return
+        self.rule.update(value)
         if self.rule.exhausted:
             for h in self.learn.opt.hypers: h['lr'] = max(h['lr']*self.factor, self.min_lr)
             self.rule.best_epoch = self.rule.epoch  # wait again
