@@ -19,6 +19,7 @@ from .design import Variant, as_design, check_labels, grid, label_of, to_config
 from .recipe import Recipe, as_json, from_json, show
 from .board import Board, in_words
 from .runners import make_workers
+from .planner import grouping
 from .store import PASSING, Store
 from .reading import Run
 import upslope.lab.halving   # Store.saved
@@ -392,7 +393,8 @@ def history(self:Study):
 
 @patch
 def plan(self:Study):
-    "Frame with a row per configuration: what it changes, and how its runs stand"
+    "Frame with a row per configuration: how its runs stand; prints which runs go together as one program, and why"
+    print(*grouping(self.store, self.name), sep='\n')
     frame = self.runs()
     counts = frame.groupby(['step', 'config', 'kind'], sort=False).status.value_counts().unstack(fill_value=0)
     return counts.reset_index()
