@@ -7,33 +7,35 @@ Docs: https://upslope.github.io/upslope/06-lab/planner.html.md"""
 # %% auto #0
 __all__ = ['WORTH', 'MOST', 'signature', 'population_of', 'final_numbers', 'Planner', 'work_group', 'work', 'grouping']
 
-# %% ../../nbs/06-lab/16_planner.ipynb #d44be529
+# %% ../../nbs/06-lab/16_planner.ipynb #8196e1a0
+if __name__ == '__main__':   # before anything that takes time: as in `worker.leave_with`, end with the process that started us
+    import os, sys, threading
+    threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+
+# %% ../../nbs/06-lab/16_planner.ipynb #8546cd1d
 import json, math, os, sys, time
 from ..core.errors import StoreError
 from ..core.seeds import derive, seeded
 from .design import family
 from .recipe import Recipe
 from .store import Store
-from .worker import Pulse, Scorer, _build, _is_owned, _refuse_changed, _target_pipeline, context, default_loss, leave_with, work_on
+from .worker import Pulse, Scorer, _build, _is_owned, _refuse_changed, _target_pipeline, context, default_loss, work_on
 from .claims import Writer
 
-# %% ../../nbs/06-lab/16_planner.ipynb #cfd53530
-if __name__ == '__main__': leave_with(sys.stdin.buffer)
-
-# %% ../../nbs/06-lab/16_planner.ipynb #25efb8de
+# %% ../../nbs/06-lab/16_planner.ipynb #d3385be6
 import torch
 from ..data import Pipeline, loaders
 from ..train import EarlyStopping, Population
 from ..train.slots import Events
 
-# %% ../../nbs/06-lab/16_planner.ipynb #46ca0b40
+# %% ../../nbs/06-lab/16_planner.ipynb #aebde461
 def signature(model) -> str:
     "What models of one program have in common: modules, shapes, and their settings but real numbers"
     from upslope.train.stacking import _plain
     modules = [(n, type(m).__qualname__, {k: v for k,v in _plain(m).items() if not isinstance(v, float)}) for n,m in model.named_modules()]
     return repr((modules, [(n, tuple(t.shape), t.dtype, t.requires_grad) for n,t in (*model.named_parameters(), *model.named_buffers())]))
 
-# %% ../../nbs/06-lab/16_planner.ipynb #11602639
+# %% ../../nbs/06-lab/16_planner.ipynb #5636dd2f
 class _Runs(Events):
     "Write the numbers of members to the store as those of their runs"
     wants_outputs = True
@@ -74,7 +76,7 @@ def final_numbers(model, member, dls, score) -> dict:
         with torch.inference_mode(): found |= score(part, torch.cat([model(x) for x,_ in dls.loaders[i]]))
     return found
 
-# %% ../../nbs/06-lab/16_planner.ipynb #5f13052c
+# %% ../../nbs/06-lab/16_planner.ipynb #7b8408ba
 WORTH = 10.    # seconds of work that must be waiting before a proof is worth its time
 MOST = 32      # runs that one worker takes at a time
 _STEP = 4e-4   # seconds of a small model's step in a Learner, for the estimate
@@ -188,7 +190,7 @@ def work(
         finally: pulse.claims = ()
         n += len(claims)
 
-# %% ../../nbs/06-lab/16_planner.ipynb #083b156f
+# %% ../../nbs/06-lab/16_planner.ipynb #beeb9a28
 def grouping(
     store:Store,
     study:str,
@@ -211,7 +213,7 @@ def grouping(
                      + ('\n    Less than ten seconds of work were waiting: not worth a proof.' if ways['loop'] and not reasons and not ways['population'] else ''))
     return lines
 
-# %% ../../nbs/06-lab/16_planner.ipynb #95327c24
+# %% ../../nbs/06-lab/16_planner.ipynb #d3ffdb51
 if __name__ == '__main__':
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
     work(*sys.argv[1:3], wait=True, checkpoint_s=float(os.environ.get('UPSLOPE_CHECKPOINT_S', 30)), planner=Planner(os.environ.get('UPSLOPE_ENGINE', 'auto'), int(os.environ.get('UPSLOPE_WORKERS', 1))))
