@@ -132,11 +132,22 @@ def run(self:Study,
     return self
 
 @patch
+def _declaration(self:Study, metric=None, mode=None) -> dict:
+    "What the user wrote, for the record"
+    return dict(recipe=self.recipe.to_json(), steps=[{k: axis_to_json(v) for k, v in s.items()} for s in self.steps], seeds=self.seeds,
+                       baselines=as_json(self.baselines if self.baselines in (None, 'auto') else tuple(self.baselines)), design=self.design.to_json(), metric=metric, mode=mode, bases=[])
+
+@patch
+def keep(self:Study):
+    "Write the declaration into the store, to be run later by `Study.open(name).run()` or a queue; one that is there already is replaced, its runs are kept"
+    with self.store.transaction() as db:
+        db.execute('INSERT INTO study (name, declaration, created) VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET declaration=excluded.declaration', (self.name, json.dumps(self._declaration(self._metric, self._mode)), time.time()))
+
+@patch
 def _run(self:Study, pool, board, halving):
     configs = [to_config(v, 0, 'baseline') for v in self._baselines()]
     board.metric,mode = self._resolve()
-    declaration = dict(recipe=self.recipe.to_json(), steps=[{k: axis_to_json(v) for k, v in s.items()} for s in self.steps], seeds=self.seeds,
-                       baselines=as_json(self.baselines if self.baselines in (None, 'auto') else tuple(self.baselines)), design=self.design.to_json(), metric=board.metric, mode=mode, bases=[])
+    declaration = self._declaration(board.metric, mode)
     self.store.declare(self.name, configs, self.seeds, declaration)
     self._probe(pool, board)
     base = Variant(self.recipe['model'].__name__, self.recipe)
