@@ -45,7 +45,7 @@ def add_runs(self:Store,
             db.execute('INSERT INTO recipe (key, body, sum) VALUES (?,?,?)', (key, body, text_sum(body)))
             db.execute('INSERT INTO config VALUES (?,?,?,?,?,?,?,?,?)', (study, i, *said, text_sum(*said)))
         ids = {}
-        for i, r in enumerate(rows):
+        for i, r in sorted(enumerate(rows), key=lambda o: (get(o[1], 'run', 0), o[0])):   # in the order in which they were run
             run = db.execute('INSERT INTO run (study, recipe, seed, status, created, started, finished, error, engine) VALUES (?,?,?,?,?,?,?,?,?)',
                              (study, f"imported:{study}:{r['config']}", int(r['seed']), get(r, 'status', 'done'), now, now, now + float(get(r, 'seconds', 0.)), get(r, 'error'), get(r, 'engine'))).lastrowid
             ids[get(r, 'run', i)] = run
