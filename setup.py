@@ -11,6 +11,8 @@ STATUS = {'1': '1 - Planning', '2': '2 - Pre-Alpha', '3': '3 - Alpha', '4': '4 -
 readme = (root/'README.md').read_text(encoding='utf-8').replace('](nbs/', f"]({ini['git_url']}/raw/{ini['branch']}/nbs/")   # PyPI shows no relative links
 def lines(key): return [line.strip() for line in ini.get(key, '').splitlines() if line.strip()]
 
+extras = {key.removesuffix('_requirements'): lines(key) for key in ini if key.endswith('_requirements')}   # `all` gathers what a user may want
+
 setup(
     version=ini['version'],
     long_description=readme, long_description_content_type='text/markdown',
@@ -19,6 +21,6 @@ setup(
     classifiers=[f"Development Status :: {STATUS[ini['status']]}", 'Intended Audience :: Science/Research', 'Framework :: Jupyter',
                  'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
     install_requires=lines('requirements'),
-    extras_require={key.removesuffix('_requirements'): lines(key) for key in ini if key.endswith('_requirements')},
+    extras_require={**extras, 'all': list(dict.fromkeys(line for extra, needs in extras.items() if extra not in ('dev', 'bench') for line in needs))},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{ini['lib_name']}={ini['lib_name']}._modidx:d"]},
 )

@@ -108,7 +108,7 @@ class Pipeline(_Pipeline):
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 4 and decoded.shape[-1] in (1, 3):
             import matplotlib.pyplot as plt
             fig,axes = plt.subplots(1, len(decoded), figsize=(1.2*len(decoded), 1.3), squeeze=False)
-            for ax,img in zip(axes[0], decoded): ax.imshow(img.squeeze(-1), cmap='gray_r'); ax.axis('off')
+            for ax,img in zip(axes[0], decoded): ax.imshow(img.squeeze(-1).numpy(), cmap='gray_r'); ax.axis('off')
             return fig
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 2:
             import pandas as pd

@@ -11,7 +11,8 @@ __all__ = ['Recipe', 'Study', 'Store', 'Queue']
 from .store import Store
 from .recipe import Recipe
 from .study import Study
+import upslope.lab.findings   # what a study says: methods of `Study`
 from .queue import Queue
-from . import artefacts, exchange, salvage   # more methods of Store
+import upslope.lab.artefacts, upslope.lab.exchange, upslope.lab.salvage   # more methods of `Store`
 
 _all_ = ['Recipe', 'Study', 'Store', 'Queue']

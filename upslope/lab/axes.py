@@ -47,8 +47,8 @@ class Range:
         a, b = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         found = [a + i*(b - a)/(self.n - 1) for i in range(self.n)]
         found = [math.exp(v) if self.log else v for v in found]
-        found = [self.low, *found[1:-1], self.high]
-        return list(dict.fromkeys(round(v) if self.integer else float(f'{v:.4g}') for v in found))
+        middle = [round(v) if self.integer else min(self.high, max(self.low, float(f'{v:.4g}'))) for v in found[1:-1]]
+        return list(dict.fromkeys([self.low, *middle, self.high]))
     def __eq__(self, other): return isinstance(other, Range) and vars(self) == vars(other)
     def __hash__(self): return hash((self.low, self.high, self.log, self.n, self.integer))
     def __repr__(self): return f"Range({show(self.low)}, {show(self.high)}{', log=True' if self.log else ''}, n={self.n})"

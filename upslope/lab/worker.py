@@ -144,7 +144,7 @@ class RunCheckpoint(Checkpoint):
 
 def make_learner(recipe:Recipe, seed:int):
     "Data, model and Learner of one run, ready for `fit`; the model has seen one batch, so that layers that take their size from the data have it"
-    data = recipe.dataset(seed)
+    data,seed = recipe.dataset(seed),recipe.chance(seed)   # a placebo has the same split
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     dls = loaders(data, recipe['batch_size'], seed=derive(seed, 'batches'), pipeline=Pipeline(recipe['pipeline']), target_pipeline=_target_pipeline(recipe, data.task), device=device)
     with seeded(seed, 'init'):
@@ -163,7 +163,7 @@ def run_network(recipe:Recipe, seed:int, log, checkpoint=None) -> dict:
     data = learn.dls.data
     score = Scorer(recipe, data, learn.dls.target_pipeline)
     logger = RunLogger(log, score)
-    with seeded(seed, 'fit'):
+    with seeded(recipe.chance(seed), 'fit'):
         learn.fit(recipe['epochs'], recipe['lr'], wd=recipe['weight_decay'], schedule=recipe['schedule'], cbs=[StopOnNaN(), logger, *([checkpoint] if checkpoint else [])])
     if logger.why: raise Stopped(logger.why, dict(epochs=logger.epochs, **logger.numbers))
     if checkpoint and checkpoint.paused: raise Paused

@@ -28,7 +28,8 @@ from .weights import EMA, SWA, FreezePlan, GradientAccumulation, GradientClip, G
 from .augmentation import CutMixCallback, MixUpCallback, ProgressiveResizing
 from .diagnosis import Diverged, MixedPrecision, Profile, StopOnNaN
 from .trackers import ConsoleLogger, LivePlot, MLflowLogger, SQLiteLogger, TensorBoardLogger, WandbLogger
-from .use import DictBatches, LRFinder, Predictor, tune_loader
+from .use import DictBatches, LRFinder, Predictor
+from ..data.batches import tune_loader
 from .processes import agree, everyones, launch, n_processes, rank, share, whole
 from .distributed import Distributed
 

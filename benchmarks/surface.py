@@ -1,0 +1,70 @@
+"""What `LiveLearner` costs, in a real Jupyter kernel: python benchmarks/surface.py [pairs]
+
+The same fit with and without it, interleaved, in one kernel from which the widget really sends its pictures. Printed: the
+median over the pairs of the ratio of the kernel's processor times, its quartiles, the same for the clock on the wall, which
+is only of use on an idle machine, and how often the view was drawn.
+"""
+import json, sys
+from statistics import median, quantiles
+
+from jupyter_client.manager import start_new_kernel
+
+FITS = """
+import time, json
+from upslope.core.seeds import seeded
+from upslope.data import sources, loaders
+from upslope.layers import Dense, Flatten, Input, Sequential
+from upslope.train import Learner
+from upslope.surface import LiveLearner
+import upslope.surface.live as live
+
+drawn = 0
+class Counted(LiveLearner):
+    def _draw(self, now):
+        global drawn
+        drawn += 1
+        super()._draw(now)
+
+def seconds(cbs, epochs):
+    with seeded(0): model = Sequential([Input((8, 8, 1)), Flatten(), Dense(UNITS, 'relu'), Dense(10)])
+    learn = Learner(loaders(sources.digits(), batch_size=64), model, 'cross_entropy', 'adam', metrics='accuracy', verbose=False)
+    begun = time.process_time(), time.perf_counter()
+    with seeded(0): learn.fit(epochs, 1e-3, cbs=cbs)
+    return time.process_time() - begun[0], time.perf_counter() - begun[1]
+
+assert live.front_end() == 'live'
+for cbs in (None, Counted()): seconds(cbs, 3)
+epochs = max(5, round(5*SECONDS/seconds(None, 5)[0]))
+rows = []
+for i in range(PAIRS):
+    order = [None, Counted()] if i % 2 else [Counted(), None]
+    drawn = 0
+    found = {cbs is not None: seconds(cbs, epochs) for cbs in order}
+    rows.append((found[True], found[False], drawn))
+print('ROWS' + json.dumps(rows))
+"""
+
+def measure(units, pairs=11, seconds=3):
+    "((processor, wall) with, the same without, drawings) for each pair"
+    manager, client = start_new_kernel(kernel_name='python3')
+    said = []
+    try:
+        def hear(message):
+            content = message['content']
+            said.append(content.get('text') or '\n'.join(content.get('traceback', [])))
+        code = f'UNITS, PAIRS, SECONDS = {units}, {pairs}, {seconds}' + FITS
+        reply = client.execute_interactive(code, output_hook=hear, timeout=240)
+        if reply['content']['status'] != 'ok': sys.exit(''.join(said))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    return json.loads(''.join(said).partition('ROWS')[2].splitlines()[0])
+
+if __name__ == '__main__':
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 11
+    print(f'{"dense units":>12} {"processor":>10}   quartiles        {"wall":>6}   drawings per fit')
+    for units in (64, 1024):
+        rows = measure(units, pairs)
+        cpu, wall = ([a[i]/b[i] for a, b, _ in rows] for i in (0, 1))
+        low, _, high = quantiles(cpu, n=4)
+        print(f'{units:>12} {median(cpu):10.3f}   {low:.3f} to {high:.3f}   {median(wall):6.3f}   {median(n for *_, n in rows):.0f}')

@@ -1,0 +1,126 @@
+"A real JupyterLab on this machine, and a browser that looks at it: the widgets move, their buttons work, a reload finds them again"
+import json, os, re, subprocess, sys, time
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+pytestmark = pytest.mark.xdist_group('jupyter')   # one server
+
+FIT = """from upslope.core.seeds import seeded
+from upslope.data import sources, loaders
+from upslope.layers import Dense, Flatten, Input, Sequential
+from upslope.train import Learner
+from upslope.surface import LiveLearner
+model = Sequential([Input((8, 8, 1)), Flatten(), Dense(32, 'relu'), Dense(10)])
+learn = Learner(loaders(sources.digits(), batch_size=32), model, 'cross_entropy', 'adam', metrics='accuracy')
+live = LiveLearner()"""
+STUDY = """from upslope.lab import Recipe, Study
+from upslope.surface import LiveStudy
+from upslope.surface.demo import dense
+study = Study('widths', Recipe('digits', dense, epochs=2), dict(width=[.1, .2, .5]), seeds=200, baselines=None, store='store.db')"""
+NOTEBOOKS = {'study': [STUDY, "live = LiveStudy(study).run(workers=1)\nlive"], 'fit': [FIT, "learn.fit(100_000, 1e-3, cbs=live)", "print('kept', len(learn.recorder.rows) > 0, live.status)"]}
+
+@pytest.fixture(scope='module')
+def jupyter(root, tmp_path_factory):
+    "The address and token of a server whose folder holds the notebooks; its settings are the safe defaults"
+    home = tmp_path_factory.mktemp('jupyter')
+    for name, cells in NOTEBOOKS.items():
+        nb = new_notebook(cells=[new_code_cell(source) for source in cells], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')))
+        (home/f'{name}.ipynb').write_text(json.dumps(nb))
+    env = {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1', **{f'JUPYTER_{kind}_DIR': str(home/f'.{kind.lower()}') for kind in ('CONFIG', 'DATA', 'RUNTIME')}, 'JUPYTERLAB_SETTINGS_DIR': str(home/'.settings'), 'IPYTHONDIR': str(home/'.ipython')}
+    with open(home/'log', 'w') as log:
+        server = subprocess.Popen([sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--allow-root', '--notebook-dir', home, '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'],
+                                  env=env, cwd=home, stdout=log, stderr=log, start_new_session=True)
+        try:
+            until = time.time() + 60
+            while not (found := list(home.glob('.runtime/jpserver-*.json'))) or not found[0].read_text().strip().endswith('}'):
+                assert server.poll() is None and time.time() < until, (home/'log').read_text()[-2000:]
+                time.sleep(.1)
+            yield json.loads(found[0].read_text())
+        finally:
+            server.terminate()
+            server.wait(20)
+
+SHOTS = os.environ.get('UPSLOPE_SHOTS')   # a folder for the screenshots; a temporary one, if it is not set
+
+@pytest.fixture
+def page(browser, tmp_path, request):
+    page = browser.new_page(viewport=dict(width=1200, height=1000))
+    page.set_default_timeout(30_000)
+    page.shoot = lambda name: page.screenshot(path=Path(SHOTS or tmp_path)/f'{name}.png')
+    yield page
+    page.shoot(f'{request.node.name}_end')
+    page.close()
+
+def run_all(page):
+    page.locator('.jp-Notebook .jp-CodeCell').first.wait_for()
+    page.get_by_text('Python 3 (ipykernel) | Idle').wait_for()   # before, it would ask which kernel to take
+    page.get_by_role('menuitem', name='Run', exact=True).click()
+    page.get_by_role('menuitem', name='Run All Cells', exact=True).click()
+
+def seconds_until(said, wanted, at_most=60):
+    "Waits until what `said()` gives matches `wanted`"
+    began = time.time()
+    while not re.search(wanted, text := said()):
+        assert time.time() - began < at_most, f'{wanted!r} did not come; last: {text[:400]!r}'
+        time.sleep(.1)
+    return time.time() - began
+
+def test_the_server_is_for_this_machine_and_those_who_have_the_token(jupyter):
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+    assert jupyter['hostname'] in ('localhost', '127.0.0.1') and len(jupyter['token']) >= 40
+    with pytest.raises(HTTPError, match='403'): urlopen(f"{jupyter['url']}api/contents")
+
+def test_a_fit_moves_pauses_and_stops_in_jupyterlab(jupyter, page):
+    page.goto(f"{jupyter['url']}lab/tree/fit.ipynb?token={jupyter['token']}")
+    run_all(page)
+    view = page.locator('.upslope-live')
+    view.first.wait_for()
+    line = view.first.locator('div').first.inner_text
+    seconds_until(line, r'training · epoch \d+ of 100000.*samples/s')
+    first = line()
+    seconds_until(lambda: 'same' if line() == first else 'moved', 'moved', 10)
+    page.get_by_role('button', name='Pause').click()
+    seconds_until(line, '^paused', 10)
+    still = line()
+    time.sleep(.8)
+    assert line() == still, 'it went on while paused'
+    page.get_by_role('button', name='Go on').click()
+    seconds_until(line, '^training', 10)
+    page.shoot('live')
+    page.get_by_role('button', name='Stop').click()
+    seconds_until(line, '^stopped after', 10)
+    page.get_by_text('kept True stopped').wait_for()
+    assert view.count() == 1 and page.get_by_role('button', name='Stop').count() == 0
+    page.keyboard.press('Control+s')
+    page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+    page.reload()
+    view.first.wait_for()
+    assert line().startswith('stopped after') and view.locator('svg').count() == 3
+    page.shoot('live_reloaded')
+
+def test_a_study_moves_opens_a_run_and_survives_a_reload(jupyter, page):
+    page.goto(f"{jupyter['url']}lab/tree/study.ipynb?token={jupyter['token']}")
+    run_all(page)
+    view = page.locator('.upslope-study')
+    view.first.wait_for()
+    first_line = view.first.locator('div').first.inner_text
+    def ended(): return int(re.search(r'(\d+) of \d+ runs ended', first_line())[1])
+    seconds_until(first_line, r'\b[1-9]\d* of \d+ runs ended')
+    before = ended()
+    seconds_until(lambda: str(ended() > before), 'True', 60)
+    assert 'best so far' in view.first.inner_text() and 'next: ' in view.first.inner_text()
+    page.get_by_title('Show the run').click()
+    page.get_by_text(re.compile(r'^run \d+: .*, seed')).first.wait_for()
+    page.shoot('study')
+    page.keyboard.press('Control+s')
+    page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+    page.reload()
+    view.first.wait_for()
+    before = ended()
+    seconds_until(lambda: str(ended() > before), 'True', 60)   # the view is alive again
+    page.get_by_role('button', name='Stop study').click()
+    seconds_until(page.locator('.jp-Notebook').inner_text, 'KeyboardInterrupt', 20)
+    page.shoot('study_reloaded')
