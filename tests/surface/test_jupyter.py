@@ -1,6 +1,5 @@
 "A real JupyterLab on this machine, and a browser that looks at it: the widgets move, their buttons work, a reload finds them again"
 import json, os, re, subprocess, sys, time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
