@@ -7,7 +7,6 @@ from zipfile import ZipFile
 
 import pytest, yaml
 import import_law, project
-from import_law import Place
 from packaging.requirements import Requirement
 
 ROOT = project.ROOT
@@ -357,7 +356,7 @@ def workflow_faults(folder):
     said = subprocess.run([sys.executable, '-m', 'check_jsonschema', '--builtin-schema', 'vendor.github-workflows', *files], capture_output=True, text=True)
     faults = [said.stdout + said.stderr] if said.returncode else []
     for path in files:
-        text, flow = path.read_text(encoding='utf-8'), yaml.safe_load(path.read_text(encoding='utf-8'))
+        flow = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, job in flow.get('jobs', {}).items():
             needs = [job['needs']] if isinstance(job.get('needs'), str) else job.get('needs', [])
             faults += [f'{path.name}: job {name} needs {other}, which is not there' for other in needs if other not in flow['jobs']]
