@@ -226,7 +226,7 @@ def made_in(f, taken_in=None):
     code = getattr(f.function if isinstance(f, Lifted) else f, '__code__', None)
     if code is not None: line = code.co_filename,code.co_firstlineno + (code.co_firstlineno and isinstance(f, Lifted) and not f._named_line)
     if line is not None: return f', made in {shown_line(line)}'
-    return f', put in in {shown_line(taken_in)}' if taken_in else ''
+    return f', composed in {shown_line(taken_in)}' if taken_in else ''
 
 def mend(m:Mismatch, given, needed, left, right) -> str | None:
     "Something to type that is near and would fit"
@@ -244,13 +244,11 @@ def mend(m:Mismatch, given, needed, left, right) -> str | None:
         for o in a[1:]: total = total*o
         want = size(b[-1]).number
         if (m.kind == 'rank' and len(b) == 2 and want in (None, total.number)) or want is not None and want == total.number: return 'put `Flatten()` between'
-        if m.kind in ('size', 'cycle') or len(a) == len(b):
-            for i in range(1, len(a)):
-                for j in range(i + 1, len(a)):
-                    if m.kind == 'size' and m.right.number not in (size(a[i]).number, size(a[j]).number): continue
-                    turned = list(a)
-                    turned[i],turned[j] = a[j],a[i]
-                    if _fits(Axes(turned), needed): return f'put `lambda x: x.transpose({i}, {j})` between' + (f', or `Permute({tuple({i: j, j: i}.get(k, k) for k in range(1, len(a)))})`' if len(a) < 5 else '')
+        if m.kind == 'size' and m.right.number is not None:   # the size that is wanted stands at another axis
+            order = range(1, len(a))
+            ways = {f'transpose({i}, {j})': [{i: j, j: i}.get(k, k) for k in order] for i in order for j in order if i < j} if len(a) < 4 else {'movedim(-1, 1)': [len(a) - 1, *order[:-1]], 'movedim(1, -1)': [*order[1:], 1]}
+            for way, turn in ways.items():
+                if m.right.number in [size(a[k]).number for k, now in zip(turn, order) if k != now] and _fits(Axes([a[0], *(a[k] for k in turn)]), needed): return f'put `lambda x: x.{way}` between, or `Permute({tuple(turn)})`'
     if m.kind == 'rank' and leadless and not any(type(o) is Lead for o in b):
         if len(b) == len(a) + 1: return f'put `lambda x: x.unsqueeze({1 if len(a) < 3 else -1})` between, or keep an axis before it'
     x,y = (size(o).number if not isinstance(o, Lead) else None for o in (a[-1], b[-1]))
@@ -508,7 +506,7 @@ class Combinator(Function[A, B]):
     def emit_part(self, code, path, key, x, state=None):
         "Write the code of a part"
         part = self.part(key)
-        if getattr(part, '_inline', False) and part._name is None: return part.emit(code, (*path, key), x, state)
+        if getattr(part, '_inline', False) and (part._name is None or not isinstance(part, Combinator)): return part.emit(code, (*path, key), x, state)
         s = signature_of(part)
         target = code.module((*path, key)) if isinstance(part, nn.Module) and not (isinstance(part, Lifted) and not isinstance(part.function, nn.Module)) else code.bind(part.function if isinstance(part, Lifted) else part, key)
         spread = s.spread and not (isinstance(x, str) and s.rules and not isinstance(s.takes, Pair) and _variadic(part))
