@@ -12,10 +12,10 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 help:
 	@echo "make demo      run a complete small study; the report is written to runs/demo/report.html"
 	@echo "make test      check that all generated files are current, run every notebook and every test"
-	@echo "make setup     for contributors: nbdev's git hooks and its merge driver for notebooks"
+	@echo "make setup     for contributors: git hooks that clean and check, and nbdev's merge driver for notebooks"
 	@echo "make export    bring package, README.md and notebooks up to date with their sources"
 	@echo "make prepare   the same, and run every notebook and save its outputs: do this before a commit"
-	@echo "make lab       JupyterLab in nbs/"
+	@echo "make lab       JupyterLab, with the stories"
 	@echo "make docs      the documentation site, in _docs/"
 	@echo "make bench     the benchmarks"
 	@echo "make dist      what is uploaded to PyPI, in dist/"
@@ -31,6 +31,7 @@ test: .venv/for-dev
 
 setup: .venv/for-dev
 	$(BIN)/nbdev-install-hooks
+	$(BIN)/pre-commit install
 	git config --local merge.jupyternotebook.driver '"$(CURDIR)/$(BIN)/nbdev-merge" %O %A %B %P'
 	git config --local diff.jupyternotebook.command '"$(CURDIR)/$(BIN)/nbdev-diff-driver"'
 	printf '#!/bin/sh\nexec "%s" >/dev/null\n' "$(CURDIR)/$(BIN)/nbdev-trust" > "$$(git rev-parse --git-path hooks)/post-merge"
@@ -43,7 +44,7 @@ prepare: export
 	$(BIN)/python tools/project.py sync
 
 lab: .venv/for-dev
-	$(BIN)/jupyter lab --notebook-dir=nbs
+	$(BIN)/jupyter lab --notebook-dir=nbs nbs/90-stories/01_ten_minutes.ipynb
 
 docs: .venv/for-dev
 	$(ONE_THREAD) $(BIN)/python tools/docs.py

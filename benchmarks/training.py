@@ -4,6 +4,9 @@
     python benchmarks/training.py --quick    fewer pairs
     python benchmarks/training.py --idle     only what ten idle callbacks add
     python benchmarks/training.py --dense    only upslope's dense row
+    python benchmarks/training.py --peers    only the dense table
+    python benchmarks/training.py --cnn      only the convolutional table
+    python benchmarks/training.py --imports  only what importing costs, and which package costs how much
 
 All in one process, one thread, the same weights, data and optimizer (Adam, fused where PyTorch's is used). Each figure is
 the median over pairs: the contender and the plain loop one directly after the other, in changing order, so that whatever else
@@ -148,9 +151,68 @@ def table(title, task, contenders, pairs):
         wall, cpu, seconds, quartiles = compare(contender, Plain(task), max(3, round(pairs*n)))
         print(f'{name:<34}{wall:>8.3f}{cpu:>8.3f}  {quartiles[0]:.3f} - {quartiles[2]:<8.3f}{1e6*seconds/EPOCHS/task.n_batches:>14.0f}', flush=True)
 
+def interval(values, level=.95):
+    "A confidence interval of the median, from the order of the values alone (binomial)"
+    values, n = sorted(values), len(values)
+    k = max(0, int(n/2 - statistics.NormalDist().inv_cdf((1 + level)/2)*n**.5/2))
+    return values[k], values[n - 1 - k]
+
+def calls_a_batch(contender):
+    "Python functions called for one training batch, counted in the middle of a fit"
+    counts, n = [], 0
+    class Count(Callback):
+        order, run_valid = 1000, False
+        def after_batch(self): counts.append(n)
+    def look(frame, kind, arg):
+        nonlocal n
+        n += kind == 'call'
+    learn = contender.learn
+    learn.add_cb(Count())
+    for p in [cb for cb in learn.cbs if type(cb).__name__ == 'ProgressCallback']: p.every = 1e9   # the bar is drawn by the clock
+    def run():
+        sys.setprofile(look)
+        try: learn.fit(1, 1e-3)
+        finally: sys.setprofile(None)
+    timed(run)
+    learn.remove_cb(Count)
+    steps = [b - a for a, b in zip(counts[10:-2], counts[11:-1])]
+    return statistics.median(steps)
+
 def idle(task, pairs):
-    wall, cpu, _, quartiles = compare(Upslope(task, 10), Upslope(task), 2*pairs)
-    print(f'\nTen idle callbacks more: {wall:.3f} by wall clock, {cpu:.3f} by CPU time (quartiles {quartiles[0]:.3f} - {quartiles[2]:.3f}, {2*pairs} pairs) of upslope without them')
+    "Many short pairs, since the difference is far below the noise of one"
+    pairs = 8*pairs
+    print(f'\nTen idle callbacks more: {calls_a_batch(Upslope(task, 10)):.0f} Python calls a batch, against {calls_a_batch(Upslope(task)):.0f} without them')
+    a, b = Upslope(task, 10), Upslope(task)
+    for o in (a, b): timed(o.run)
+    ratios = []
+    for i in range(pairs):
+        first, second = (a, b) if i % 2 else (b, a)
+        s, t = timed(first.run), timed(second.run)
+        mine, other = (s, t) if i % 2 else (t, s)
+        ratios.append((mine[0]/other[0], mine[1]/other[1]))
+    for name, column in zip(('wall clock', 'CPU time'), zip(*ratios)):
+        low, high = interval(column)
+        print(f'  {name}: median {statistics.median(column):.4f}, 95 % interval {low:.4f} to {high:.4f}, {pairs} pairs of {EPOCHS} epochs of {task.n_batches} batches')
+
+def import_parts(times=3):
+    "Where the time of `import upslope.train` goes: own time of the modules of each package"
+    found = []
+    for _ in range(times):
+        err = subprocess.run([sys.executable, '-X', 'importtime', '-W', 'ignore', '-c', 'import upslope.train'], capture_output=True, text=True, check=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}).stderr
+        own = {}
+        for line in err.splitlines():
+            if line.startswith('import time:') and 'self [us]' not in line:
+                us, _, name = line.removeprefix('import time:').split('|')
+                name = name.strip()
+                part = 'upslope' if name.startswith('upslope') else name.partition('.')[0]
+                own[part] = own.get(part, 0) + int(us)
+        found.append(own)
+    median = {k: statistics.median(o.get(k, 0) for o in found)/1e6 for k in found[0]}
+    rows = sorted(median.items(), key=lambda kv: -kv[1])
+    shown = rows[:10] + [r for r in rows[10:] if r[0] == 'upslope']
+    print('\nOwn time of each package in `import upslope.train` (median of', times, 'runs under -X importtime)')
+    for k, v in shown: print(f'  {k:<20}{v:6.2f} s')
+    print(f"  {'all others':<20}{sum(v for k, v in rows if k not in dict(shown)):6.2f} s")
 
 def imports(times):
     print(f'\nSeconds to import, in a fresh process (median of {times}, in turns)')
@@ -163,16 +225,18 @@ def imports(times):
     base = statistics.median(seconds['import torch'])
     for line, s in seconds.items(): print(f'{line:<34}{statistics.median(s):>8.2f}   {statistics.median(s) - base:+.2f} over torch')
 
+def cnn_table(pairs): table('Convolutional, 28x28', Task(cnn, (1, 28, 28), 20), [('upslope', Upslope, 1), ('fastai, torch Adam', Fastai, .5), ('Lightning', Lightning, .3), ('skorch', Skorch, .3)], pairs)
+
 def main():
     pairs = 5 if '--quick' in sys.argv else 15
     print(f'torch {torch.__version__}, Python {sys.version.split()[0]}, one thread; 1.000 is the plain loop')
     task = Task(mlp, (64,), 100)
     if '--idle' in sys.argv: return idle(task, pairs)
+    if '--imports' in sys.argv: return imports(3 if pairs == 5 else 5), import_parts()
+    if '--cnn' in sys.argv: return cnn_table(pairs)
     if '--dense' in sys.argv: return table('Dense 64-64-64-10', task, [('upslope', Upslope, 1)], pairs)
     table('Dense 64-64-64-10', task, [('upslope', Upslope, 1), ('upslope, 10 idle callbacks', lambda t: Upslope(t, 10), 1), ('fastai, torch Adam', Fastai, .5), ('fastai, its own Adam', FastaiAdam, .5),
                                       ('Lightning', Lightning, .3), ('skorch', Skorch, .3), ('Keras on torch', Keras, .3)], pairs)
-    table('Convolutional, 28x28', Task(cnn, (1, 28, 28), 20), [('upslope', Upslope, 1), ('fastai, torch Adam', Fastai, .5), ('Lightning', Lightning, .3), ('skorch', Skorch, .3)], pairs)
-    idle(task, pairs)
-    imports(3 if pairs == 5 else 5)
+    if '--peers' not in sys.argv: cnn_table(pairs); idle(task, pairs); imports(3 if pairs == 5 else 5); import_parts()
 
 if __name__ == '__main__': main()

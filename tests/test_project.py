@@ -7,7 +7,6 @@ from zipfile import ZipFile
 
 import pytest, yaml
 import import_law, project
-from import_law import Place
 from packaging.requirements import Requirement
 
 ROOT = project.ROOT
@@ -154,18 +153,14 @@ def test_an_error_of_the_installed_command_is_words(installed):
     assert 'There is no such store' in installed('upslope', 'report', 'nothing.db', code=1)
 
 @once
-def test_a_project_that_upslope_starts_passes_its_own_tests_and_runs_its_study(installed):
+def test_a_project_that_upslope_starts_passes_its_own_tests_which_run_its_study(installed):
     installed('upslope', 'new', 'widths', '--description', 'Does width matter?', '--user', 'somebody')
     root = installed.home/'widths'
     yaml.safe_load((root/'.github/workflows/test.yaml').read_text())
     assert 'somebody.github.io/widths' in (root/'pyproject.toml').read_text()
     tool = 'import sys; sys.path.insert(0, ""); from nbdev.{0} import {1}; {1}.__wrapped__({2})'
     installed('python', '-c', tool.format('doclinks', 'nbdev_export', ''), cwd=root)
-    installed('python', '-c', 'import sys; sys.path.insert(0, ""); import widths.models, widths.study; assert widths.models.net(8)', cwd=root)
     installed('python', '-c', 'import sys, os; sys.path.insert(0, ""); os.environ["PYTHONPATH"] = os.getcwd(); from nbdev.test import nbdev_test; nbdev_test.__wrapped__(n_workers=1)', cwd=root)
-    run = 'import sys; sys.path.insert(0, ""); from widths.study import study; s = study(seeds=1, epochs=1, baselines=None).run(1, show=False); print(s.table()); print(*s.answers(), sep="\\n")'
-    told = installed('python', '-c', run, cwd=root)
-    assert 'net, width=128' in told and (root/'runs/store.db').exists()
     assert 'nothing was changed' in installed('upslope', 'new', 'widths', code=1)
 
 @once
@@ -238,8 +233,19 @@ def test_bump_raises_the_version_everywhere(copy):
     project.bump('1')
     major, minor, _ = INI['version'].split('.')
     new = f'{major}.{int(minor) + 1}.0'
+    assert f'<!-- do not remove -->\n\n## {new}\n' in (copy/'CHANGELOG.md').read_text()
     assert f'version = {new}\n' in (copy/'settings.ini').read_text() and f"__version__ = '{new}'" in (copy/'upslope/__init__.py').read_text()
     assert project.differences() == {}
+
+def test_the_changelog_is_drafted_from_the_commits_since_the_last_tag(tmp_path):
+    def git(*args): subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *args], cwd=tmp_path, env={**os.environ, 'GIT_CONFIG_GLOBAL': os.devnull}, check=True, capture_output=True)
+    git('init', '-q')
+    for subject in ('Lab: old', 'tag', 'Lab: queue', 'Train: faster', 'Regenerate after merge', 'Lab: queue', 'Lab: study'):
+        git('tag', 'v0.1.0') if subject == 'tag' else git('commit', '-q', '--allow-empty', '-m', subject)
+    (tmp_path/'CHANGELOG.md').write_text('# Notes\n\n<!-- do not remove -->\n\n## 0.1.0\n\n- First.\n')
+    project.write_changelog(tmp_path, '0.2.0')
+    project.write_changelog(tmp_path, '0.2.0')   # the second time there is nothing to do
+    assert (tmp_path/'CHANGELOG.md').read_text() == '# Notes\n\n<!-- do not remove -->\n\n## 0.2.0\n\n- Lab: queue; study.\n- Train: faster.\n\n## 0.1.0\n\n- First.\n'
 
 # -- notebooks --------------------------------------------------------------------------------------------------------
 def test_no_merge_conflict_is_left_in_a_notebook():
@@ -343,6 +349,63 @@ def test_workflow_parses_and_calls_targets_that_exist(path):
     assert all(('uses' in step) != ('run' in step) for step in steps)
     called = {target for step in steps for target in re.findall(r'^ *make ([\w-]+)', step.get('run', ''), flags=re.M)}
     assert called and called <= targets
+
+def workflow_faults(folder):
+    "What GitHub would refuse: by its schema, and by what the expressions name"
+    files = sorted(folder.glob('*.y*ml'))
+    said = subprocess.run([sys.executable, '-m', 'check_jsonschema', '--builtin-schema', 'vendor.github-workflows', *files], capture_output=True, text=True)
+    faults = [said.stdout + said.stderr] if said.returncode else []
+    for path in files:
+        flow = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, job in flow.get('jobs', {}).items():
+            needs = [job['needs']] if isinstance(job.get('needs'), str) else job.get('needs', [])
+            faults += [f'{path.name}: job {name} needs {other}, which is not there' for other in needs if other not in flow['jobs']]
+            known = {'matrix': set(job.get('strategy', {}).get('matrix', {})) - {'include', 'exclude'}, 'steps': {step['id'] for step in job.get('steps', ()) if 'id' in step}, 'needs': set(needs)}
+            for context, item in re.findall(r'(?<![\w.])(\w+)\.([\w-]+)', ' '.join(re.findall(r'\$\{\{(.*?)\}\}', yaml.safe_dump(job)))):
+                if context not in {'matrix', 'steps', 'needs', 'github', 'env', 'runner', 'job', 'strategy', 'inputs', 'secrets', 'vars'}: faults.append(f'{path.name}: there is no context {context}')
+                elif context in known and item not in known[context]: faults.append(f'{path.name}: {context} has no {item}')
+            for step in job.get('steps', ()):
+                if 'uses' in step and not step['uses'].startswith('./') and '@' not in step['uses']: faults.append(f"{path.name}: {step['uses']} names no version")
+                if 'run' in step and subprocess.run(['bash', '-n'], input=re.sub(r'\$\{\{.*?\}\}', 'x', step['run']), text=True, capture_output=True).returncode: faults.append(f"{path.name}: bash cannot read {step['run']!r}")
+    return faults
+
+def test_github_would_take_the_workflows(): assert workflow_faults(ROOT/'.github'/'workflows') == []
+
+PLANTED = {   # what is changed in test.yaml -> words of the fault
+    'a key that does not exist': ('    timeout-minutes: 60', '    timeout-minute: 60', 'timeout-minute'),
+    'a matrix axis that is not there': ('matrix.python', 'matrix.pyhton', 'matrix has no pyhton'),
+    'an action without a version': ('actions/checkout@v5', 'actions/checkout', 'names no version'),
+    'a need that is no job': ('    runs-on: ubuntu', '    needs: build\n    runs-on: ubuntu', 'needs build, which is not there'),
+    'a context that does not exist': ('${{ matrix.python }}', '${{ matrx.python }}', 'there is no context matrx'),
+    'a line that is no shell': ('run: make test', 'run: "make test \'"', 'bash cannot read')}
+
+@pytest.mark.parametrize('mistake', PLANTED)
+def test_a_mistake_in_a_workflow_is_found(mistake, tmp_path):
+    old, new, words = PLANTED[mistake]
+    text = (ROOT/'.github/workflows/test.yaml').read_text(encoding='utf-8')
+    assert old in text
+    (tmp_path/'test.yaml').write_text(text.replace(old, new, 1), encoding='utf-8')
+    found = workflow_faults(tmp_path)
+    assert any(words in fault for fault in found), found
+
+def test_hooks_before_a_commit_clean_notebooks_and_look_at_tests(tmp_path):
+    "Both hooks, run by pre-commit on a repository with one of each mistake"
+    for name in ('.pre-commit-config.yaml', 'pyproject.toml', 'settings.ini'): shutil.copy(ROOT/name, tmp_path)
+    (tmp_path/'.venv').symlink_to(sys.prefix)
+    (tmp_path/'nbs').mkdir(); (tmp_path/'tests').mkdir(); (tmp_path/'upslope').mkdir()
+    (tmp_path/'nbs/01_a.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={}, source=['1'], execution_count=7, outputs=[])], metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5), indent=1) + '\n')
+    (tmp_path/'tests/test_a.py').write_text('import os\nprint(lost)\n')
+    (tmp_path/'.gitignore').write_text('.venv\n')
+    env = {**os.environ, 'PRE_COMMIT_HOME': str(tmp_path/'.cache'), 'GIT_CONFIG_GLOBAL': os.devnull}
+    def git(*args): subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *args], cwd=tmp_path, env=env, check=True, capture_output=True)
+    git('init', '-q'); git('add', '-A', '.gitignore', 'nbs', 'tests', '.pre-commit-config.yaml', 'pyproject.toml')
+    def hooks(): return subprocess.run([sys.executable, '-m', 'pre_commit', 'run', '--all-files'], cwd=tmp_path, env=env, capture_output=True, text=True)
+    told = hooks()
+    assert told.returncode and 'F821' in told.stdout and 'F401' in told.stdout and 'files were modified by this hook' in told.stdout, told.stdout
+    assert json.loads((tmp_path/'nbs/01_a.ipynb').read_text())['cells'][0]['execution_count'] is None
+    (tmp_path/'tests/test_a.py').write_text('print(1)\n')
+    git('add', 'nbs', 'tests')
+    assert hooks().returncode == 0, hooks().stdout
 
 def test_release_publishes_by_trust_and_not_by_token():
     text = (ROOT/'.github/workflows/release.yaml').read_text(encoding='utf-8')

@@ -3,13 +3,14 @@
   python tools/project.py check          say what is out of date, change nothing; fails if anything is
   python tools/project.py sync           bring it up to date
   python tools/project.py readme         the same for README.md and its pictures alone
-  python tools/project.py bump [PART]    raise the version in settings.ini (PART 0, 1 or 2; 2 unless told), then sync
+  python tools/project.py bump [PART]    raise the version in settings.ini (PART 0, 1 or 2; 2 unless told), then sync;
+                                         CHANGELOG.md gets a heading for it and a draft of its lines from the commits
 
 settings.ini gives five lines of pyproject.toml and `__version__`; the notebooks give the package, README.md and,
 cleaned of what Jupyter leaves in them, themselves. All is made in a temporary copy, so that `check` cannot harm your tree
 and `sync` writes only when everything could be made.
 """
-import json, re, shutil, sys
+import json, re, shutil, subprocess, sys
 from configparser import ConfigParser
 from contextlib import redirect_stdout
 from difflib import unified_diff
@@ -139,11 +140,31 @@ def sync(only=lambda path: True):
 
 def readme(): sync(lambda path: path == 'README.md' or path.startswith(PICTURES))
 
+def changes(root):
+    "The commits since the last tag, a line for each room: the words before the colon, then what its commits say, oldest first"
+    def git(*args):
+        done = subprocess.run(['git', *args], cwd=root, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ''
+    last, rooms = git('describe', '--tags', '--abbrev=0'), {}
+    for subject in git('log', '--no-merges', '--reverse', '--format=%s', f'{last}..HEAD' if last else 'HEAD').splitlines():
+        room, colon, what = subject.partition(': ')
+        if colon and ' ' not in room.strip(): rooms.setdefault(room, []).append(what)
+    return [f"- {room}: {'; '.join(dict.fromkeys(said))}." for room, said in sorted(rooms.items())]
+
+def write_changelog(root, version):
+    "A section for the version, below the marker; a person makes sentences of its lines"
+    path, mark = root/'CHANGELOG.md', '<!-- do not remove -->'
+    text = path.read_text(encoding='utf-8')
+    if f'## {version}\n' in text: return
+    if text.count(mark) != 1: sys.exit(f'CHANGELOG.md needs the line {mark} once; new sections go below it.')
+    path.write_text(text.replace(mark, '\n'.join([mark, '', f'## {version}', '', *changes(root)])), encoding='utf-8')
+
 def bump(part='2'):
     new = bump_version(settings(ROOT)['version'], int(part))
+    write_changelog(ROOT, new)
     substitute(ROOT/'settings.ini', r'^version *=.*$', f'version = {new}')
     sync()
-    print(f'The version is {new}.')
+    print(f'The version is {new}. CHANGELOG.md has a draft of what is new: make sentences of it.')
 
 if __name__ == '__main__':
     commands = dict(check=check, sync=sync, readme=readme, bump=bump)

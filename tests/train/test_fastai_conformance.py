@@ -235,3 +235,59 @@ def test_lists_of_events():
     learn = learner(Learner); cb = Spy(); learn.add_cb(cb)
     learn(['before_fit', 'before_epoch'])
     assert [n for n, _ in cb.seen] == ['before_fit', 'before_epoch']
+
+# --- what fastai's notebooks of its version 2.8 pin, in our words
+def test_a_fit_without_validation_rows():
+    "The table has no number for it, and nothing fails; one who watches that number is told"
+    from torch.utils.data import DataLoader, TensorDataset
+    x = torch.randn(40, 10)
+    def make(cls): return cls(DataLoaders(DataLoader(TensorDataset(x, x[:, :1]), 8), DataLoader(TensorDataset(x[:0], x[:0, :1]), 8)), net(), loss_func=nn.MSELoss())
+    for cls in (FastaiLearner, Learner):
+        learn = make(cls)
+        with learn.no_logging(), learn.no_bar(): learn.fit(2, 1e-2)
+        assert [row[1] for row in learn.recorder.values] == [None, None]
+    for cb in (train.EarlyStopping(), train.ReduceOnPlateau()):
+        learn = make(Learner)
+        with learn.no_bar(), pytest.raises(ValueError, match=r"(?s)no valid_loss to watch.*fix:  monitor='train_loss'"): learn.fit(1, 1e-2, cbs=cb)
+    with pytest.raises(ValueError, match='gives no batch'): make(Learner).evaluate()
+
+def test_one_item_without_a_target():
+    "fastai's loader makes of it a batch that is a tensor, with nothing left for the target"
+    from fastai.test_utils import synth_dbunch, RegModel
+    torch.manual_seed(0)
+    found = []
+    dls, model = synth_dbunch(), RegModel()
+    for cls in (FastaiLearner, Learner):
+        learn = cls(dls, model, loss_func=nn.MSELoss())
+        with learn.no_bar(), learn.no_logging(): found.append(learn.predict(torch.tensor([[.1]])))
+    assert all(torch.equal(a, b) for a, b in zip(*found))
+
+def test_weighted_loaders_and_what_collects_data():
+    from fastai.callback.data import CollectDataCallback
+    from fastai.data.core import Datasets
+    from fastai.test_utils import RegModel
+    import numpy as np
+    def seen(cls):
+        torch.manual_seed(0); np.random.seed(0); __import__('random').seed(0)
+        dls = Datasets(torch.arange(160).float()).weighted_dataloaders(wgts=range(160), bs=16)
+        learn = cls(dls, RegModel(), loss_func=nn.MSELoss(), opt_func=partial(SGD, mom=.9), cbs=CollectDataCallback())
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2)   # no target, so no loss, and no validation rows
+        return torch.cat([b[0][0] for b in learn.collect_data.data])
+    theirs, ours = seen(FastaiLearner), seen(Learner)
+    assert torch.equal(theirs, ours) and len(ours) == 160 and ours.mean() > 95   # heavy rows come more often
+
+def test_idle_callbacks_cost_no_call():
+    "Ten callbacks without methods: as many Python calls in a batch as without them"
+    import sys
+    def calls(idle):
+        counts, n = [], [0]
+        class Count(Callback):
+            order, run_valid = 1000, False
+            def after_batch(self): counts.append(n[0])
+        def look(frame, kind, arg): n[0] += kind == 'call'
+        learn = learner(Learner, [type(f'Idle{i}', (Callback,), {})() for i in range(idle)] + [Count()], default_cbs=True, verbose=False)
+        sys.setprofile(look)
+        try: learn.fit(2, 1e-2)
+        finally: sys.setprofile(None)
+        return [b - a for a, b in zip(counts, counts[1:])][1:4]
+    assert calls(10) == calls(0)

@@ -1,4 +1,4 @@
-"""What every other room stands on: errors in words, shapes, seeds.
+"""What every other room stands on: errors in words, shapes, seeds, and the algebra of typed functions.
 
 Docs: https://upslope.github.io/upslope/01-core/index.html.md"""
 
@@ -6,12 +6,38 @@ Docs: https://upslope.github.io/upslope/01-core/index.html.md"""
 
 # %% auto #0
 __all__ = ['UpslopeError', 'ArgumentError', 'ShapeError', 'NameUnknown', 'DataError', 'StoreError', 'explain', 'lookup',
-           'nearest', 'unknown', 'Shape', 'derive', 'seeded']
+           'nearest', 'unknown', 'Shape', 'derive', 'seeded', 'batch', 'choice', 'concat', 'dup', 'first', 'identity',
+           'iterate', 'pick', 'repeat', 'residual', 'residual_with', 'route', 'second', 'swap', 'deq', 'Function',
+           'Vec', 'compose', 'lift', 'typed', 'value_and_grad', 'at', 'freeze_with', 'share', 'feedback', 'fix_state',
+           'fold', 'lagged', 'prime', 'recurrently', 'recurrently_with', 'train_state', 'unroll', 'unroll_last',
+           'zero_state', 'from_spec']
 
 # %% ../../nbs/01-core/index.ipynb #7caa62a4
+from importlib import import_module
+from typing import TYPE_CHECKING
 from .errors import UpslopeError, ArgumentError, ShapeError, NameUnknown, DataError, StoreError, explain, lookup, nearest, unknown
 from .shapes import Shape
 from .seeds import derive, seeded
+if TYPE_CHECKING:   # loaded when first used, since these load PyTorch
+    from upslope.core.composition import batch, choice, concat, dup, first, identity, iterate, pick, repeat, residual, residual_with, route, second, swap
+    from upslope.core.fixed_points import deq
+    from upslope.core.functions import Function, Vec, compose, lift, typed, value_and_grad
+    from upslope.core.parameters import at, freeze_with, share
+    from upslope.core.recurrence import feedback, fix_state, fold, lagged, prime, recurrently, recurrently_with, train_state, unroll, unroll_last, zero_state
+    from upslope.core.specs import from_spec
 
 _all_ = ['UpslopeError', 'ArgumentError', 'ShapeError', 'NameUnknown', 'DataError', 'StoreError', 'explain', 'lookup', 'nearest', 'unknown',
-         'Shape', 'derive', 'seeded']
+         'Shape', 'derive', 'seeded',
+         'batch', 'choice', 'concat', 'dup', 'first', 'identity', 'iterate', 'pick', 'repeat', 'residual', 'residual_with', 'route', 'second', 'swap',
+         'deq', 'Function', 'Vec', 'compose', 'lift', 'typed', 'value_and_grad', 'at', 'freeze_with', 'share',
+         'feedback', 'fix_state', 'fold', 'lagged', 'prime', 'recurrently', 'recurrently_with', 'train_state', 'unroll', 'unroll_last', 'zero_state', 'from_spec']
+
+_composition = ('functions', 'composition', 'recurrence', 'parameters', 'fixed_points', 'specs')
+
+def __getattr__(name:str):
+    "The names of typed composition, loaded when first used"
+    if not name.startswith('_'):
+        for module in _composition:
+            found = vars(import_module(f'upslope.core.{module}'))
+            if name in found.get('__all__', ()): return found[name]
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -8,6 +8,7 @@ Docs: https://upslope.github.io/upslope/03-data/pipeline.html.md"""
 __all__ = ['SklearnStep', 'as_step', 'Pipeline']
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #0bbfd257
+import html
 import numpy as np, torch
 from fasttransform import Pipeline as _Pipeline, Transform
 
@@ -90,6 +91,11 @@ class Pipeline(_Pipeline):
     @property
     def reversible(self): return all(getattr(o, 'reversible', hasattr(o, 'decodes')) for o in self.fs)  # does `decode` give back exactly what went in?
     def __repr__(self): return f"Pipeline([{', '.join(repr(o) if isinstance(o, Step) else o.name for o in self.fs)}])"
+    def _repr_html_(self):
+        "A row for each step: what it is, whether it has learned, whether it can be undone"
+        rows = [(repr(o) if isinstance(o, Step) else o.name, 'fitted' if getattr(o, 'fitted', True) else 'not fitted', 'reversible' if getattr(o, 'reversible', hasattr(o, 'decodes')) else 'one way') for o in self.fs]
+        cell = lambda v: f'<td style="text-align:left">{html.escape(v)}</td>'
+        return '<table><caption>Pipeline</caption>' + ''.join(f"<tr>{''.join(map(cell, r))}</tr>" for r in rows) + '</table>' if rows else '<code>Pipeline([])</code>'
     def __len__(self): return len(self.fs)
 
     def trace(self, x):
@@ -108,7 +114,7 @@ class Pipeline(_Pipeline):
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 4 and decoded.shape[-1] in (1, 3):
             import matplotlib.pyplot as plt
             fig,axes = plt.subplots(1, len(decoded), figsize=(1.2*len(decoded), 1.3), squeeze=False)
-            for ax,img in zip(axes[0], decoded): ax.imshow(img.squeeze(-1), cmap='gray_r'); ax.axis('off')
+            for ax,img in zip(axes[0], decoded): ax.imshow(img.squeeze(-1).numpy(), cmap='gray_r'); ax.axis('off')
             return fig
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 2:
             import pandas as pd

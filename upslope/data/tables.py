@@ -132,7 +132,10 @@ class Pad(Step):
         if length is not None and length < 1: raise ArgumentError('A row needs a length.', got=f'{length=}', need='>= 1')
         self.length = length
     def fit(self, x): self.length_ = self.length or max((len(r) for r in x), default=1) or 1; return self
-    def encodes(self, x:list): return torch.tensor([list(r[:self.length_]) + [0]*(self.length_ - len(r)) for r in x], dtype=torch.int64)
+    def encodes(self, x:list):
+        word = next((v for r in x for v in r if isinstance(v, str)), None)
+        if word is not None: raise DataError(f'{self!r} fills up rows of numbers.', got=repr(word), need='numbers', fix="Pipeline(['tokens', 'ids', 'pad'])")
+        return torch.tensor([list(r[:self.length_]) + [0]*(self.length_ - len(r)) for r in x], dtype=torch.int64)
     def decodes(self, x:torch.Tensor): return [[i for i in r if i] for r in x.tolist()]
 
 # %% ../../nbs/03-data/04_tables.ipynb #ed202fd6
@@ -166,6 +169,9 @@ class Crop(Step):
         top,left = (x.shape[1] - self.height)//2,(x.shape[2] - self.width)//2
         return x[:, top:top + self.height, left:left + self.width]
 
+def _images(step, x):
+    if x.ndim != 4: raise ShapeError(f'{step!r} works on images.', got=f'x {tuple(x.shape)}', need='x (rows, height, width, channels)', fix='x[..., None]' if x.ndim == 3 else None)
+
 class RandomMirror(Step):
     "Mirror each image left to right with probability `p`, in training"
     split_idx,reversible = 0,False
@@ -173,7 +179,7 @@ class RandomMirror(Step):
         super().__init__()
         if not 0 <= p <= 1: raise ArgumentError('A probability lies between 0 and 1.', got=f'{p=}')
         self.p = p
-    def encodes(self, x:torch.Tensor): return torch.where((torch.rand(len(x)) < self.p).view(-1, 1, 1, 1).to(x.device), x.flip(2), x)
+    def encodes(self, x:torch.Tensor): _images(self, x); return torch.where((torch.rand(len(x)) < self.p).view(-1, 1, 1, 1).to(x.device), x.flip(2), x)
 
 class RandomShift(Step):
     "Move each image by up to `pixels` in both directions, in training; what comes in is `fill`"
@@ -183,6 +189,7 @@ class RandomShift(Step):
         if pixels < 0: raise ArgumentError('A shift is a number of pixels.', got=f'{pixels=}', need='>= 0')
         self.pixels,self.fill = pixels,fill
     def encodes(self, x:torch.Tensor):
+        _images(self, x)
         n,h,w,_ = x.shape
         k = self.pixels
         big = F.pad(x, (0, 0, k, k, k, k), value=self.fill)

@@ -101,11 +101,11 @@ def curves_figure(
         if ax.get_legend_handles_labels()[0]: ax.legend(loc='upper left', bbox_to_anchor=(-.02, -.2), ncols=columns(names), handlelength=2.6, columnspacing=1.2)
     return fig
 
-def _effect_rows(runs, metric, reference, mode, level, design, interactions):
+def _effect_rows(runs, metric, reference, mode, level, design, interactions, found):
     "What the effects' figure draws: axis -> [(label, differences by seed, low, high, told, what to say instead)], and what zero is"
     out, show = {}, lambda v: ' & '.join(map(str, v)) if isinstance(v, tuple) else v
-    if design:
-        for e in effects_of(runs, design, metric, reference, interactions, level):
+    if design or found is not None:
+        for e in effects_of(runs, design, metric, reference, interactions, level) if found is None else found:
             out.setdefault(f'{e.axis}, against {show(e.base)}', []).append((show(e.value), list(e.by_seed.values()), e.difference.low, e.difference.high, e.told, 'not determined'))
         return out, 'effect on {}, seed by seed'
     table = comparison(runs, metric, reference, mode, level); reference = table.attrs['reference']
@@ -117,6 +117,9 @@ def _effect_rows(runs, metric, reference, mode, level, design, interactions):
             if b is None: out.setdefault(axis, []).append((label, [], None, None, False, 'reference')); continue
             bases.add(b); d = (scores.loc[c] - scores.loc[b]).dropna()
             out.setdefault(axis, []).append((label, d.tolist(), r.difference_low, r.difference_high, _told(_pair(scores, c, b, level), r.p_adjusted, level), f'{r.failed} failed' if r.failed else 'not run'))
+    for c in rows.index[(rows.kind == 'placebo')&rows.base.notna()]:
+        d = (scores.loc[c] - scores.loc[rows.base[c]]).dropna()
+        bases.add(rows.base[c]); out.setdefault('placebo, which does nothing', []).append((rows.value[c] or 'placebo', d.tolist(), rows.difference_low[c], rows.difference_high[c], _told(_pair(scores, c, rows.base[c], level), rows.p[c], level), 'not run'))
     return out, f'{{}} minus that of {_clip(min(bases), 24) if len(bases) == 1 else "the base"}, same seed'
 
 @_styled
@@ -129,9 +132,10 @@ def effects_figure(
     axes:list=None,                # only these axes; None: all that the study varied
     design:dict=None,              # as in `effects_of`: effects of axes that were changed together; None: each configuration against the reference
     interactions=(),               # with a design: pairs of axes
+    found:list=None,               # effects that are already known, drawn as they are
 ):                                 # matplotlib Figure, or None if no axis was varied
     "The effect of each axis: differences seed by seed, with mean and t interval"
-    groups, what = _effect_rows(runs, metric, reference, mode, level, design, interactions)
+    groups, what = _effect_rows(runs, metric, reference, mode, level, design, interactions, found)
     scale, unit = unit_of(metric)
     if axes is not None:
         for a in axes:
@@ -276,7 +280,7 @@ def pairs_figure(
             v = grid[i,j]
             if not np.isfinite(v): continue
             ax.add_patch(Rectangle((j-.5, i-.5), 1, 1, lw=0, facecolor=_COLOURS[0 if (v > 0) == (mode == 'max') else 1], alpha=.06 + .5*min(1, abs(v)/size)))   # see-through: the page may be dark
-            text = (f'{v:+.{digits}f}' if len(names) <= 12 else '') + ('•' if told[i,j] else '')   # more numbers than that are too small to read
+            text = (f'{v:+.{max(0, digits - (abs(v) >= 10))}f}' if len(names) <= 12 else '') + ('•' if told[i,j] else '')   # more numbers than that are too small to read
             if text: ax.text(j, i, text, ha='center', va='center', fontsize=min(8, 62/len(names)))
     ax.set(xlim=(-.5, len(names)-.5), ylim=(len(names)-.5, -.5))
     ax.set_xticks(range(len(names)), [_label(c, 16) for c in names], rotation=45, ha='right', rotation_mode='anchor'); ax.set_yticks(range(len(names)), [_label(c, 20) for c in names])

@@ -13,6 +13,7 @@ import ast, builtins, difflib, functools, hashlib, importlib, inspect, json, lin
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, UpslopeError, unknown
+from ..core.seeds import derive
 
 # %% ../../nbs/06-lab/02_recipe.ipynb #9d2e9d82
 def _find_class(cls):
@@ -240,6 +241,10 @@ class Recipe:
         from upslope.data import sources   # loads torch, which a recipe alone does not need
         split = seed if self.own['split'] == 'seed' else self.own['split']
         return sources.load(self.own['data'], split=split) if isinstance(self.own['data'], str) else self.own['data'](split=split)
+
+    def chance(self, seed:int) -> int:
+        "The seed of all random numbers but the split's; a placebo has others"
+        return derive(seed, 'placebo', self.own['placebo']) % 2**31 if self.own.get('placebo') else seed
 
     def metrics_for(self, task:str) -> tuple:
         "The metrics that it asks for, else those of the task; the first one decides what is best"

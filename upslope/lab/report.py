@@ -126,6 +126,9 @@ def write_report(
     level:float=.95,
     design:dict=None,              # configuration -> {axis: value}, if axes were changed together (see `effects_of`)
     interactions=(),               # with a design: pairs of axes
+    found:list=None,               # effects that are already known (see `effects_figure`)
+    places:dict=None,              # configuration -> {axis: value}, for the parallel coordinates; None: as `design`
+    diary:list=None,               # (when, question, answer, how long it took), in order
 ) -> Path:
     "Write the whole study as one self-contained HTML page, atomically"
     table = comparison(runs, metric, reference, mode, level); reference = table.attrs['reference']
@@ -134,16 +137,18 @@ def write_report(
     if chosen is not None and chosen not in set(runs.config): raise unknown('configuration', chosen, runs.config.unique(), where='among the runs')
     said = list(dict.fromkeys([*answers(runs, metric, reference, mode, level, design, interactions), *(sentences or [])]))
     name = lambda m: m.replace('_', ' ')
-    drawn = effects_figure(runs, metric, reference, mode, level, design=design, interactions=interactions)
+    drawn = effects_figure(runs, metric, reference, mode, level, design=design, interactions=interactions, found=found)
+    places = places or design
     models = table[(table.kind == 'model')&(table.n > 0)].sort_values('mean', ascending=mode == 'min')
     some = runs if runs.config.nunique() <= 40 else runs[(runs.kind == 'baseline')|runs.config.isin([reference, chosen, *models.config[:30]])]   # a figure of thousands shows nothing
     fewer = '' if len(some) == len(runs) else f' Of {runs.config.nunique()} configurations, the {some.config.nunique()} that matter most: baselines, reference, and the best.'
     figures = [_figure_html(points_figure(some, metric, reference, mode, level), 'points', f'Every run: {name(metric)} of each configuration, one dot per seed; large mark and bar: mean and {level:.0%} interval; ◆ baselines, dashed: the best of them.{fewer}')]
-    against = 'least-squares estimates, seed by seed' if design else f'difference to the {"base" if "base" in runs else "reference, " + reference}, with the same seed'
+    against = 'least-squares estimates, seed by seed' if design or found is not None else f'difference to the {"base" if "base" in runs else "reference, " + reference}, with the same seed'
     if drawn: figures.append(_figure_html(drawn, 'effects', f'Effect of each axis: {against}; one dot per seed, bar: {level:.0%} interval of the mean. Coloured where the effect can be told after correction for all comparisons.'))
-    if design: figures.append(_figure_html(parallel_figure(runs, design, metric, mode), 'parallel', f'Settings and outcome: one line per configuration, ending at its mean {name(metric)}; darker is better.'))
-    if 3 <= runs[runs.status == 'done'].config.nunique() <= 16:
-        square = pairs_figure(runs, metric, mode, level)
+    if places: figures.append(_figure_html(parallel_figure(runs, places, metric, mode), 'parallel', f'Settings and outcome: one line per configuration, ending at its mean {name(metric)}; darker is better.'))
+    real = runs[runs.kind != 'placebo']
+    if 3 <= real[real.status == 'done'].config.nunique() <= 16:
+        square = pairs_figure(real, metric, mode, level)
         if square: figures.append(_figure_html(square, 'pairs', f'All pairs: {name(metric)} of the row minus the column, same seed, best mean rank first; a dot: told apart as a ranking (Friedman, then Holm over all pairs). Blue: the row is better.'))
     curves = []
     if history is not None and len(history):
@@ -169,6 +174,7 @@ def write_report(
 {_test_html(runs, metric, test_metric, chosen, table.attrs['baseline'], mode, level) if test_metric else ''}
 <h2 id="figures">Runs and effects</h2><div class="figures">{''.join(figures)}</div>
 {f'<h2 id="curves">Learning curves</h2><div class="figures">{"".join(curves)}</div>' if curves else '<h2 id="curves">Learning curves</h2><p class="quiet">No run has recorded a history.</p>'}
+{_diary_html(diary)}
 {_failures_html(runs)}
 <h2 id="settings">Settings</h2>{_facts(settings) if settings else ''}{_recipes_html(recipes, reference)}
 <h3>Seeds</h3><p>{esc(', '.join(map(str, seeds)))}. One seed stands for the same chance in every configuration, so differences are paired.</p>
@@ -183,5 +189,10 @@ def write_report(
         os.replace(aside, path)
     finally: aside.unlink(missing_ok=True)
     return path
+
+def _diary_html(diary):
+    if not diary: return ''
+    rows = ''.join(f'<tr><th scope="row">{html.escape(when)}</th><td><strong>{html.escape(question)}</strong><br>{html.escape(answer)}</td><td>{html.escape(took)}</td></tr>' for when, question, answer, took in diary)
+    return f'<h2 id="diary">Diary</h2><p class="quiet">What was asked, in order, and what the runs said.</p><div class="scroll"><table class="facts"><tbody>{rows}</tbody></table></div>'
 
 def _duration(seconds): return f'{seconds:.0f} s' if seconds < 120 else f'{seconds/60:.0f} min' if seconds < 7200 else f'{seconds/3600:.1f} h'

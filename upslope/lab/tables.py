@@ -11,13 +11,15 @@ __all__ = ['metrics_of', 'comparison', 'unit_of', 'text_table', 'markdown_table'
 # %% ../../nbs/06-lab/11_tables.ipynb #ca565465
 import html, math, re
 from ..core.errors import ArgumentError, DataError, unknown
+from .aggregates import bca
 from .effects import Effect, effects, effect_sentence
-from .statistics import decimals_for, mean_interval, p_text, paired, max_t, holm, sentence
+from .statistics import decimals_for, mean_interval, p_text, paired, max_t, holm, sentence, _plural
 
 # %% ../../nbs/06-lab/11_tables.ipynb #6c79281a
 _NEEDED = dict(runs=('run','config','kind','seed','status'), history=('run','epoch','metric','value'))
-_STATUS = ('done','failed','stopped','queued','running','paused')
-_OTHER = ('run','step','config','kind','axis','value','base','seed','status','seconds','error','engine')
+_STATUS = ('done','failed','stopped','queued','running','paused')   # stopped: ended early, as hopeless; its numbers are not final and not averaged
+_OTHER = ('run','step','config','kind','axis','value','base','task','seed','status','seconds','error','engine')
+_KINDS = ('baseline','model','placebo')   # a placebo is the base once more, with other random numbers: shown, but no candidate
 
 def metrics_of(
     runs,             # DataFrame, one row per run
@@ -33,8 +35,8 @@ def _check(runs, metric=None, mode='max'):
     if metric is not None and metric not in metrics_of(runs): raise unknown('metric', metric, metrics_of(runs), where='in the table of runs')
     strange = set(runs.status) - set(_STATUS)
     if strange: raise DataError('A run has a status that does not exist.', got=f'status {sorted(map(str, strange))[0]!r}', have=_STATUS)
-    strange = set(runs.kind) - {'baseline','model'}
-    if strange: raise DataError('A run has a kind that does not exist.', got=f'kind {sorted(map(str, strange))[0]!r}', have=('baseline','model'))
+    strange = set(runs.kind) - set(_KINDS)
+    if strange: raise DataError('A run has a kind that does not exist.', got=f'kind {sorted(map(str, strange))[0]!r}', have=_KINDS)
     done = runs[runs.status == 'done']
     twice = done[done.duplicated(['config','seed'], keep=False)]
     if len(twice):
@@ -88,14 +90,16 @@ def comparison(
         plain = [c for c in models if pd.isna(first.axis[c])] or models or list(first.index)
         reference = _best(means[plain], mode) or plain[0]
     elif reference not in first.index: raise unknown('configuration', reference, first.index, where='among the runs')
-    baseline = _best(means[first.kind == 'baseline'], mode)
+    task = first.task.to_dict() if 'task' in first else dict.fromkeys(first.index)   # a study of several data sets has baselines of each
+    best_of = {t: _best(means[[c for c in first.index if first.kind[c] == 'baseline' and task[c] == t]], mode) for t in dict.fromkeys(task.values())}
+    baseline = best_of[task[reference]]
     if 'base' in first:   # each step of a study has its own base
         base = {c: b for c,b in first.base.items() if isinstance(b, str) and b != c}
         strange = [b for b in base.values() if b not in first.index]
         if strange: raise unknown('configuration', strange[0], first.index, where='among the runs, though it is the base of others')
     else: base = {c: reference for c in models if c != reference}
     ds, ps, hs = _family(scores, base, level)
-    gains, gain_ps, _ = _family(scores, {c: baseline for c in models}, level) if baseline else ({}, {}, {})
+    gains, gain_ps, _ = _family(scores, {c: best_of[task[c]] for c in models if best_of[task[c]]}, level)
     counts, seconds = runs.groupby(['config','status']).size().to_dict(), runs.groupby('config').seconds.mean() if 'seconds' in runs else {}
     rows, numbers_of, about = [], dict(zip(scores.index, scores.to_numpy())), {k: first[k].to_dict() for k in ('kind','axis','value')}
     steps = first['step'].to_dict() if 'step' in first else {}
@@ -103,26 +107,30 @@ def comparison(
     for c in first.index:
         count = lambda *status: sum(counts.get((c, s), 0) for s in status)
         x = numbers_of[c]; i = mean_interval(x[x == x], level)
-        d = ds.get(c) or (_pair(scores, c, reference, level) if about['kind'][c] == 'baseline' and c != reference else None)
-        g = gains.get(c)
-        rows.append(dict(config=c, kind=about['kind'][c], step=steps.get(c, 0), axis=about['axis'][c], value=about['value'][c],
+        d = ds.get(c) or (_pair(scores, c, reference, level) if about['kind'][c] != 'model' and c != reference and task[c] == task[reference] else None)
+        g, b = gains.get(c), None
+        if d and d.n > 10:   # a second opinion where there are values enough
+            both = scores.loc[[c, base.get(c) or reference]].dropna(axis=1).to_numpy()
+            b = bca(both[0] - both[1], level=level)
+        rows.append(dict(config=c, kind=about['kind'][c], step=steps.get(c, 0), task=task[c], axis=about['axis'][c], value=about['value'][c],
             n=i.n, failed=count('failed'), waiting=count('queued', 'running', 'paused'), stopped=count('stopped'), missing=count('done') - i.n,
             mean=i.mean, sd=i.sd, low=i.low, high=i.high, seconds=seconds.get(c),
-            base=base.get(c) or (reference if d else None), paired_n=d and d.n, difference=d and d.mean, difference_low=d and d.low, difference_high=d and d.high, p=d and d.p, p_adjusted=ps.get(c), p_holm=hs.get(c),
+            base=base.get(c) or (reference if d else None), paired_n=d and d.n, difference=d and d.mean, difference_low=d and d.low, difference_high=d and d.high, bca_low=b and b.low, bca_high=b and b.high, p=d and d.p, p_adjusted=ps.get(c), p_holm=hs.get(c),
             gain=g and g.mean, gain_low=g and g.low, gain_high=g and g.high, gain_p=gain_ps.get(c)))
-    numbers = ['mean','sd','low','high','seconds','difference','difference_low','difference_high','p','p_adjusted','p_holm','gain','gain_low','gain_high','gain_p']
+    numbers = ['mean','sd','low','high','seconds','difference','difference_low','difference_high','bca_low','bca_high','p','p_adjusted','p_holm','gain','gain_low','gain_high','gain_p']
     table = pd.DataFrame(rows).astype({c: float for c in numbers})
-    best = _best(means, mode)
+    candidates = means[[c for c in first.index if first.kind[c] != 'placebo' and task[c] == task[reference]]]
+    best = _best(candidates, mode)
     others, tied = [], []
     if best:
-        others = [c for c in means.index[means.notna()] if c != best]
+        others = [c for c in candidates.index[candidates.notna()] if c != best]
         against, corrected, _ = _family(scores, {c: best for c in others}, level)
         def apart(c):
             if corrected[c] is not None: return _told(against[c], corrected[c], level)
             return against[c].low is not None and bool(against[c].mean)   # the same difference with every seed
         tied = [c for c in others if not apart(c)]
     table['best'] = (table.config == best) & bool(others and not tied)
-    table.attrs = dict(metric=metric, mode=mode, reference=reference, baseline=baseline, best=best, tied=tied, level=level, comparisons=len([p for p in ps.values() if p is not None]), models=len(models))
+    table.attrs = dict(metric=metric, mode=mode, reference=reference, baseline=baseline, best=best, tied=tied, level=level, baselines=best_of, comparisons=len([p for p in ps.values() if p is not None]), models=len(models))
     return table
 
 # %% ../../nbs/06-lab/11_tables.ipynb #1ef29c8b
@@ -160,9 +168,9 @@ def _span(mean, low, high, scale, decimals):
 def _cells(table):
     "Column titles, rows of text, and what the rows are: ('best' | 'reference' | 'baseline' | '')"
     scale, _ = unit_of(table.attrs['metric'])
-    reference, baseline, level = table.attrs['reference'], table.attrs['baseline'], table.attrs['level']
+    reference, baseline, level, a_baselines = table.attrs['reference'], table.attrs['baseline'], table.attrs['level'], table.attrs['baselines'].values()
     bases = set(table.base[(table.kind == 'model')&table.base.notna()]); several = len(bases) > 1
-    title = ['configuration', 'n', 'mean', 'sd', f'{level:.0%} interval', *(['base', 'vs base'] if several else [f'vs {min(bases, default=reference)}']), 'p adj.', f'vs {baseline}' if baseline else 'gain']
+    title = ['configuration', 'n', 'mean', 'sd', f'{level:.0%} interval', *(['base', 'vs base'] if several else [f'vs {min(bases, default=reference)}']), 'p adj.', 'Holm', f'vs {baseline}' if baseline and len(a_baselines) < 2 else 'gain']
     wanted = sorted(decimals_for(h*scale) for h in (table.high-table.low)/2 if h > 0)   # by each row
     decimals = wanted[len(wanted)//2] if wanted else 4 if scale == 1 else 2                            # one for the whole table, so that columns can be read down
     show = lambda v: '' if math.isnan(v) else f'{v*scale:.{decimals}f}'
@@ -170,10 +178,10 @@ def _cells(table):
     for r in table.itertuples():
         lost = ', '.join(f'{v} {k}' for k,v in dict(failed=r.failed, stopped=r.stopped, waiting=r.waiting, missing=r.missing).items() if v)
         interval = f'{show(r.low)} to {show(r.high)}' if r.high > r.low else 'all equal' if r.n >= 3 else 'n < 3' if r.n else ''
-        p = '' if math.isnan(r.p_adjusted) else p_text(r.p_adjusted).removeprefix('p = ').removeprefix('p ')
+        p, holm_p = ('' if math.isnan(v) else p_text(v).removeprefix('p = ').removeprefix('p ') for v in (r.p_adjusted, r.p_holm))
         rows.append([r.config, f'{r.n}' + (f' ({lost})' if lost else ''), show(r.mean) or ('failed' if r.failed else ''), show(r.sd) if r.sd else '0', interval,
-            *([r.base if isinstance(r.base, str) else ''] if several else []), _span(r.difference, r.difference_low, r.difference_high, scale, decimals) or ('reference' if r.config == reference else ''), p,
-            'best baseline' if r.config == baseline else _span(r.gain, r.gain_low, r.gain_high, scale, decimals)])
+            *([r.base if isinstance(r.base, str) else ''] if several else []), _span(r.difference, r.difference_low, r.difference_high, scale, decimals) or ('reference' if r.config == reference else ''), p, holm_p,
+            'best baseline' if r.config in a_baselines else _span(r.gain, r.gain_low, r.gain_high, scale, decimals)])
         kinds.append('best' if r.best else 'reference' if r.config == reference else r.kind)
     return title, rows, kinds
 
@@ -186,8 +194,13 @@ def _notes(table):
     a = table.attrs; scale, unit = unit_of(a['metric'])
     bases = set(table.base[(table.kind == 'model')&table.base.notna()])
     notes = [f"{_headline(table)}. Differences{f' (in {unit})' if unit else ''} are paired by seed" +
-             (f", ± is the half-width of the {a['level']:.0%} t interval; p is the exact sign-flip p, corrected by max-T for {a['comparisons']} comparison{'' if a['comparisons'] == 1 else 's'} with {'their bases' if len(bases) > 1 else min(bases)}."
+             (f", ± is the half-width of the {a['level']:.0%} t interval; p is the exact sign-flip p, corrected by max-T for {a['comparisons']} comparison{'' if a['comparisons'] == 1 else 's'} with {'their bases' if len(bases) > 1 else min(bases)}, by Holm beside it."
               if a['comparisons'] else '; there are too few for an interval or a test, which need 3 seeds on both sides.' if bases else '.')]
+    second = table[table.bca_low.notna()]
+    if len(second):
+        far = [r for r in second.itertuples() if max(abs(r.bca_low - r.difference_low), abs(r.bca_high - r.difference_high)) > .15*(r.difference_high - r.difference_low)]
+        notes.append(f'BCa bootstrap intervals (n > 10) agree with the t intervals.' if not far else 'BCa bootstrap intervals (n > 10) differ from the t intervals, so look at the points: ' + '; '.join(f'{r.config} {r.bca_low*scale:.3g} to {r.bca_high*scale:.3g} instead of {r.difference_low*scale:.3g} to {r.difference_high*scale:.3g}' for r in far[:4]) + '.')
+    if a.get('chosen'): notes.append(f"Measured on the test set: only {a['chosen']} is shown, which was chosen on {a['chosen_by']} among {_plural(a['tried'], 'configuration')} tried, beside the baselines.")
     if a['best']:
         extreme = f"{'Highest' if a['mode'] == 'max' else 'Lowest'} mean: {a['best']}"
         notes.append(f"Best: {a['best']}, told apart from all others." if table.best.any() else
@@ -220,13 +233,18 @@ def text_table(
     title, rows, kinds = _cells(table)
     lines = [['', *title], *([('*' if k == 'best' else ''), *r] for r,k in zip(rows, kinds))]
     names = title.index('base') + 1 if 'base' in title else 1   # the columns that hold names
-    for limit, heading in ((40,40), (40,20), (28,20), (22,18), (18,16), (15,14), (12,12)):   # titles and long names give way first
+    for limit, heading in ((40,40), (40,20), (28,20), (22,18), (18,16), (15,14), (12,12)):   # titles and long names give way first, then the second opinion
+        if limit == 22: at = lines[0].index('Holm'); lines = [l[:at] + l[at+1:] for l in lines]
         cut = [[_clip(o, heading) if row == 0 else _clip(o, limit) if i in (1, names) else o for i,o in enumerate(line)] for row,line in enumerate(lines)]
         sizes = [max(map(len, column)) for column in zip(*cut)]
         if sum(sizes) + 2*(len(sizes)-1) <= width: break
     out = ['  '.join(o.ljust(s) if i < 2 else o.rjust(s) for i,(o,s) in enumerate(zip(line, sizes))).rstrip() for line in cut]
     out.insert(1, '─'*min(width, max(map(len, out))))
-    return '\n'.join(out + ([''] + [l for n in _notes(table) for l in textwrap.wrap(n, width)] if notes else []))
+    said = _notes(table)
+    if 'Holm' not in cut[0]:   # no room for the column
+        by_holm = [f'{r.config} {p_text(r.p_holm)}' for r in table.itertuples() if not math.isnan(r.p_holm)]
+        said[0] = said[0].replace(', by Holm beside it.', f"; by Holm: {_listing(by_holm, 8)}.")
+    return '\n'.join(out + ([''] + [l for n in said for l in textwrap.wrap(n, width)] if notes else []))
 
 def markdown_table(
     table,     # of `comparison`
@@ -301,13 +319,14 @@ def answers(
     elif a['baseline'] is None: out.append(f'There is no trivial baseline to compare with; the {"highest" if mode == "max" else "lowest"} mean is that of {top}.')
     else:
         tested = int(models.gain_p.notna().sum())
-        gains = {c: _pair(scores, c, a['baseline'], level) for c in models.index}
+        trivial = {c: a['baselines'][rows.task[c]] for c in models.index}
+        gains = {c: _pair(scores, c, b, level) for c,b in trivial.items() if b}
         ahead = [c for c,d in gains.items() if _told(d, rows.gain_p[c], level) and (d.mean > 0) == (mode == 'max')]
         gain, p = gains[top], rows.gain_p[top]
-        best_is = f"{_named(a['baseline'])} (the best trivial baseline)"
+        best_is = f"{_named(trivial[top])} (the best trivial baseline)"
         if not ahead: out.append(f'No configuration can be said to beat {best_is}.')
-        out.append(sentence(gain, _named(top), best_is if ahead else _named(a['baseline']), unit, scale, None if math.isnan(p) else p, tested, mode))
-        if ahead and tested > 1: out.append(f"{len(ahead)} of {len(models)} configurations {'beats' if len(ahead) == 1 else 'beat'} {a['baseline']}.")
+        out.append(sentence(gain, _named(top), best_is if ahead else _named(trivial[top]), unit, scale, None if math.isnan(p) else p, tested, mode))
+        if ahead and tested > 1: out.append(f"{len(ahead)} of {len(models)} configurations {'beats' if len(ahead) == 1 else 'beat'} {a['baseline'] if len(set(trivial.values())) == 1 else 'the best trivial baseline of its data'}.")
     if design:
         for e in effects_of(runs, design, metric, reference, interactions, level): out.append(effect_sentence(e, unit, scale, mode))
     groups = {} if design else _axes(table)
@@ -325,7 +344,11 @@ def answers(
             out.append(f'{axis} matters: ' + ('; '.join(heads) + ' over ' + tails[0] if len(set(tails)) == 1 else ' '.join(f'{h} over {t}' for h,t in zip(heads, tails))))   # the same p is said once
         elif not known: out.append(f'{axis}: no run of {_listing(c for c,b in members if b)} has finished beside one of its base.')
         else: out.append(f'{axis}, largest of {len(known)} differences: {say(*largest)}' if len(known) > 1 else f'{axis}: {say(*largest)}')
-    failed, waiting = int(table.failed.sum()), int(table.waiting.sum())
+    for c in rows.index[rows.kind == 'placebo']:
+        d = _pair(scores, c, a['reference'], level)
+        out.append(effect_sentence(Effect('placebo', 1, 0, d, d.p, 1, {}, 'at the base'), unit, scale, mode))
+    failed, waiting, stopped = int(table.failed.sum()), int(table.waiting.sum()), int(table.stopped.sum())
+    if stopped: out.append(f"{stopped} of {len(runs)} runs were stopped early as hopeless ({_listing(table.config[table.stopped > 0])}); their numbers are in no mean.")
     if failed: out.append(f"{failed} of {len(runs)} runs failed ({_listing(table.config[table.failed > 0])}); they are counted, not averaged.")
     if waiting: out.append(f'{waiting} of {len(runs)} runs have not finished: these figures are preliminary.')
     return out

@@ -177,6 +177,9 @@ class MultiHeadAttention(_Heads):
         self._batch_axes = [i for i in range(rank - 1) if i not in self._axes]
         self._scale = self.key_dim**-.5
 
+    def stated(self):
+        if self.attention_axes or self._out_shape and len(self._out_shape) > 1: return None
+        return f'b t d, b s e -> b t {self._out_shape[0] if self._out_shape else "d"}'
     def _check_shapes(self, q, v, k):
         if None not in (v[1], k[1]) and tuple(v[1:-1]) != tuple(k[1:-1]): raise ShapeError(f'{self.who} needs a value for each key.', got=f'value {tuple(v)}, key {tuple(k)}', need='the same sizes but for the last axis')
         if len(q) != len(v): raise ShapeError(f'{self.who} cannot compare these.', got=f'query {tuple(q)}, value {tuple(v)}', need='the same number of axes')
@@ -241,6 +244,7 @@ class GroupQueryAttention(_Heads):
         if num_query_heads % num_key_value_heads: raise ArgumentError('Every head of keys needs as many heads of queries.', got=f'{num_query_heads=}, {num_key_value_heads=}', need='the first a multiple of the second')
         self.flash_attention = flash_attention
         self._take_common(dropout, use_bias, sliding_window, (kernel_initializer, kernel_regularizer, kernel_constraint), (bias_initializer, bias_regularizer, bias_constraint), use_gate, seed)
+    _signature = 'b t d, b s d -> b t d'
     def build(self, query_shape, value_shape=None, key_shape=None):
         value_shape = query_shape if value_shape is None else value_shape
         key_shape = value_shape if key_shape is None else key_shape

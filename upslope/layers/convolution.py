@@ -13,6 +13,7 @@ import math
 import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
+from ..core.tracing import window
 from ..core.shapes import Shape, per_axis, same_padding, unwindowed, windows
 from .activations import linear
 from .dense import _function, positive
@@ -51,6 +52,16 @@ class _Windowed(Layer):
         if either and max(self.strides) > 1 and max(self.dilation_rate) > 1: raise ArgumentError(f'{who} cannot have both strides and a dilation.', got=f'strides={self.strides}, dilation_rate={self.dilation_rate}', need='one of them 1')
         self._axis = channels_axis(data_format, who)
         self._to_first,self._to_last = (0, self.rank + 1, *range(1, self.rank + 1)),(0, *range(2, self.rank + 2), 1)
+
+    def _type(self, channels, gives, sizes):
+        "The signature's text, for texts of the channels and of the sizes that come out"
+        names = ['t'] if self.rank == 1 else 'dhw'[3 - self.rank:]
+        at = lambda sizes, channels: ' '.join([*sizes, channels] if self._axis == -1 else [channels, *sizes])
+        return f'b {at(names, channels)} -> b {at([f(n) for f, n in zip(sizes, names)], gives)}'
+    def _windows_of(self):
+        "For each axis: the number of windows as a text"
+        if self.padding == 'valid': return [lambda n, k=k, s=s, d=d: window(n, k, s, 0, d) for k, s, d in zip(self._window, self.strides, self.dilation_rate)]
+        return [lambda n, s=s: n if s == 1 else f'({n}+{s - 1})//{s}' for s in self.strides]
 
     def _check_fit(self, input_shape):
         if len(input_shape) != self.rank + 2:
@@ -133,6 +144,7 @@ class _Conv(_Windowed):
     def compute_output_shape(self, input_shape):
         self._check_fit(input_shape)
         return with_spatial(input_shape, self._axis, self._sizes(input_shape), self.filters)
+    def stated(self): return self._type(f'{self.groups}*c' if self.groups > 1 else 'c', str(self.filters), self._windows_of())
     @property
     def kernel(self): return self.to_keras('weight', self.weight)
     @property
@@ -183,6 +195,7 @@ class _Depthwise(_Conv):
         self.groups = channels
         self.add_weight((*self._window, channels, self.depth_multiplier), self._for_kernel[0], regularizer=self._for_kernel[1], constraint=self._for_kernel[2], name='weight')
         self._add_bias(channels*self.depth_multiplier)
+    def stated(self): return self._type('c', f'{self.depth_multiplier}*c' if self.depth_multiplier > 1 else 'c', self._windows_of())
     def to_keras(self, name, value): return _depthwise_to_keras(value, self.groups) if name == 'weight' else value
     def from_keras(self, name, value): return _depthwise_from_keras(value) if name == 'weight' else value
     def compute_output_shape(self, input_shape):
@@ -279,6 +292,12 @@ class _Transpose(_Windowed):
         self._for_kernel = initializer(kernel_initializer),regularizer(kernel_regularizer),constraint(kernel_constraint)
         self._for_bias = initializer(bias_initializer),regularizer(bias_regularizer),constraint(bias_constraint)
 
+    def stated(self):
+        def size(n, k, s, d, more):
+            k = (k - 1)*d + 1
+            if more is None: return f'{s}*{n}+{max(k - s, 0) if self.padding == "valid" else 0}'
+            return f'{s}*({n}-1)+{k + more - (2*(k//2) if self.padding == "same" else 0)}'
+        return self._type('c', str(self.filters), [lambda n, o=o: size(n, *o) for o in zip(self._window, self.strides, self.dilation_rate, self.output_padding or (None,)*self.rank)])
     def _check_rank(self, input_shape):
         if len(input_shape) != self.rank + 2: raise ShapeError(f'{self.who} cannot take this input.', got=f'x {tuple(input_shape)}', need=f'{self.rank + 2} axes')
 

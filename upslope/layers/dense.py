@@ -10,13 +10,19 @@ __all__ = ['positive', 'Dense', 'Identity', 'Activation', 'ReLU', 'LeakyReLU', '
 
 # %% ../../nbs/02-layers/06_dense.ipynb #29199a48
 import inspect, math, re
+from typing import Generic
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from ..core.errors import ArgumentError, ShapeError
+from ..core.composition import grown
+from ..core.functions import I, O, Vec
 from ..core.shapes import Shape
-from .activations import SignatureError, activation, glu, linear
+from ..core.signatures import Var, size
+from ..core.tracing import signature_of
+from ..core.unification import Unifier
+from .activations import SignatureError, activation, activations, glu, linear
 from .initializers import constraint, initializer, regularizer, torch_dtype
-from .layer import InputSpec, Layer
+from .layer import InputSpec, Layer, is_shape
 from .symbols import Outcome
 
 # %% ../../nbs/02-layers/06_dense.ipynb #f74bb195
@@ -36,8 +42,9 @@ def _function(what):
     found = activation(what)
     return None if found is linear else found
 
-class Dense(Layer):
+class Dense(Layer[Vec[I], Vec[O]], Generic[I, O]):
     "`activation(x @ weight.T + bias)` over the last axis"
+    def stated(self): return f'... n -> ... {self.units}'
     supports_masking = True
     layouts = dict(weight=(1, 0))
     def __init__(self,
@@ -80,12 +87,14 @@ class Dense(Layer):
 # %% ../../nbs/02-layers/06_dense.ipynb #74c371dd
 class Identity(Layer):
     "`x` as it is"
+    _signature = '... -> ...'
     supports_masking = True
     def forward(self, x): return x
     def compute_output_shape(self, input_shape): return input_shape
 
 class Activation(Layer):
     "Any activation, by name or as a function"
+    def stated(self): return '... n -> ... n/2' if self._function in (F.glu, glu) else '... -> ...' if self._function is None or self._function in activations.values() else None
     supports_masking = True
     def __init__(self,
         activation,   # a name or any function
@@ -102,6 +111,7 @@ class Activation(Layer):
 
 class ReLU(Layer):
     "0 below `threshold`, there with a `negative_slope`; no more than `max_value`"
+    _signature = '... -> ...'
     supports_masking = True
     def __init__(self, max_value:float=None, negative_slope:float=0., threshold:float=0., **kwargs):
         super().__init__(**kwargs)
@@ -116,6 +126,7 @@ class ReLU(Layer):
 
 class LeakyReLU(Layer):
     "`x` where it is positive, else `negative_slope * x`"
+    _signature = '... -> ...'
     supports_masking = True
     def __init__(self, negative_slope:float=.3, **kwargs):
         super().__init__(**kwargs)
@@ -126,6 +137,7 @@ class LeakyReLU(Layer):
 
 class PReLU(Layer):
     "`x` where it is positive, else `alpha * x` with a learned `alpha` for each element"
+    _signature = '... -> ...'
     supports_masking = True
     def __init__(self,
         alpha_initializer='zeros',
@@ -146,6 +158,7 @@ class PReLU(Layer):
 
 class ELU(Layer):
     "`x` where it is positive, else `alpha * (exp(x) - 1)`"
+    _signature = '... -> ...'
     supports_masking = True
     def __init__(self, alpha:float=1., **kwargs):
         super().__init__(**kwargs)
@@ -155,6 +168,7 @@ class ELU(Layer):
 
 class Softmax(Layer):
     "`exp(x) / sum(exp(x))` along an axis, or several; what the mask leaves out gets 0"
+    _signature = '... -> ...'
     supports_masking = True
     def __init__(self, axis=-1, **kwargs):
         super().__init__(**kwargs)
@@ -199,6 +213,12 @@ class EinsumDense(Layer):
         self._for_kernel = initializer(kernel_initializer),regularizer(kernel_regularizer),constraint(kernel_constraint)
         self._for_bias = initializer(bias_initializer),regularizer(bias_regularizer),constraint(bias_constraint)
 
+    def stated(self):
+        letters = self._out if self._left and len(self._partial) == len(self._out) else self._out[1:]
+        known = {c: str(n) for c, n in zip(letters, self._partial) if n is not None}
+        axes = lambda text: ' '.join(known.get(c, c) for c in text)
+        ahead,behind = '... ' if self._left else '',' ...' if '...' in self.equation and not self._left else ''
+        return f'{ahead}{axes(self._in)}{behind} -> {ahead}{axes(self._out)}{behind}' if len(letters) == len(self._partial) else None
     def _sizes(self, input_shape):
         elided = len(input_shape) - len(self._in)
         if elided < 0 or elided and '...' not in self.equation: raise ShapeError(f'{self.who} cannot take this input.', got=f'x {tuple(input_shape)}', need=f'axes {self.equation.split(",")[0]}')
@@ -240,6 +260,7 @@ class EinsumDense(Layer):
 # %% ../../nbs/02-layers/06_dense.ipynb #f79666f5
 class Embedding(Layer):
     "`table[x]`: a vector for each whole number"
+    def stated(self): return f'... -> ... {self.output_dim}'
     autocast = False
     def __init__(self,
         input_dim:int,           # how many numbers there are: 0 to input_dim - 1
@@ -300,6 +321,7 @@ class ReversibleEmbedding(Embedding):
 # %% ../../nbs/02-layers/06_dense.ipynb #9e3ffb3d
 class Masking(Layer):
     "Mask the steps in which every feature is `mask_value`, and set them to 0"
+    _signature = '... -> ...'
     emits_mask = True
     def __init__(self, mask_value:float=0., **kwargs):
         super().__init__(**kwargs)
@@ -348,15 +370,22 @@ class Wrapper(Layer):
     def build(self, input_shape=None):
         if isinstance(self.layer, Layer) and not self.layer.built: self.layer.build(input_shape)
     def forward(self, x): return self.layer(x)
+    def scheme(self): return signature_of(self.layer) if type(self) is Wrapper else super().scheme()
     def multiply_adds(self, out_shape): return self.layer.multiply_adds(out_shape) if hasattr(type(self.layer), 'multiply_adds') else 0
 
 class TimeDistributed(Wrapper):
     "The same layer at every step: axis 1 is folded into the batch, and out again"
     supports_masking = True
+    def scheme(self):
+        u,t = Unifier(),size(Var('t'))
+        s = u.fresh(signature_of(self.layer))
+        return u.signature(grown(u, s.takes, t, 1), grown(u, u(s.gives), t, 1))
     def _inner(self, shape):
         if len(shape) < 3: raise ShapeError(f'{self.who} needs steps.', got=f'x {tuple(shape)}', need='(batch, steps, ...)')
         return Shape((None if shape[0] is None or shape[1] is None else shape[0]*shape[1], *shape[2:]))
     def build(self, input_shape): super().build(self._inner(input_shape))
+    def check(self, shapes, told=None):
+        if isinstance(self.layer, Layer) and self.layer.built and is_shape(shapes): self.layer.check(self._inner(shapes), told)
     def forward(self, x, training=None, mask=None):
         inside = {}
         if isinstance(self.layer, Layer):

@@ -14,7 +14,13 @@ import numpy as np, torch
 from contextlib import contextmanager
 from torch import nn, Tensor
 from ..core.errors import ArgumentError, ShapeError, UpslopeError
+from ..core.functions import A, B, Function
 from ..core.shapes import Shape
+from ..core.signatures import Axes, Lead, Some, Var, size
+from ..core.composition import fresh
+from ..core.specs import from_spec   # so that layers have `spec`
+from ..core.tracing import trace, valued
+from ..core.unification import Mismatch, Unifier
 from .activations import Configurable, SignatureError, activation, as_config, snake
 from .initializers import constraint, initializer, regularizer, torch_dtype
 from .symbols import Node, Outcome, Symbol, has_symbol, infer, leaves, mapped, record, shown_line, symbols_of, users_line
@@ -74,7 +80,7 @@ def mode(
 
 _module_call = nn.Module.__call__
 
-class Layer(Configurable, nn.Module):
+class Layer(Configurable, Function[A, B]):
     "A module that is built from the first shape; `Layer` itself is to be subclassed"
     supports_masking = False  # a mask that comes in goes out again
     emits_mask = False        # a mask goes out where none came in
@@ -83,11 +89,6 @@ class Layer(Configurable, nn.Module):
     layouts = {}              # weight name -> the permutation of its axes that gives Keras's layout
     _compiled_call_impl = None  # shields from the question that plain modules are asked
     _takes_training = _takes_mask = _own_build = False
-
-    def __new__(cls, *args, **kwargs):
-        made = super().__new__(cls, *args, **kwargs)
-        made.__dict__['_line'] = users_line()
-        return made
 
     def __init__(self,
         *,
@@ -150,12 +151,15 @@ class Layer(Configurable, nn.Module):
         else: masks = kwargs.get('mask')
         if self._added_losses: self._added_losses = []
         first = not self.built
-        if first: self._build_for(args)
+        if first:
+            try: self._build_for(args)
+            except (TypeError, AttributeError) as told: raise self._no_tensor(args) or told
         with mode(self, training):
             try: out = self._cast_call(args, kwargs)
             except (RuntimeError, IndexError) as told:
                 self._explain(told, args[0] if args else None)
                 raise
+            except (TypeError, AttributeError) as told: raise self._no_tensor(args) or told
         if first: self.__dict__['_seen_shapes'] = mapped(_shape_or_none, args[0] if args else None),mapped(_shape_or_none, out)   # for `summary`
         if self.activity_regularizer is not None:
             for o in leaves(out): self.add_loss(self.activity_regularizer(o)/max(1, o.shape[0]))
@@ -196,6 +200,9 @@ class Layer(Configurable, nn.Module):
                 if given is not None: layer.check(mapped(_shape_or_full, given), told)
         shapes = mapped(_shape_or_full, x)
         self.check(shapes, told)
+        kinds = {o.dtype for o in leaves(x) if isinstance(o, Tensor)}
+        if 'dtype' in str(told) and kinds and self._parameters and not any(d.is_floating_point for d in kinds):
+            raise SignatureError(f'{self.who} multiplies numbers with fractions, in {shown_line(users_line())}.', got=', '.join(f'x {str(d).removeprefix("torch.")}' for d in kinds), need=f'x {self.dtype}', fix='x.float()') from told
         if 'compute_output_shape' in self._defined and not any(o is None for o in leaves(shapes)):
             try: self.compute_output_shape(shapes)
             except UpslopeError as e: raise self._placed(e) from told
@@ -208,6 +215,11 @@ class Layer(Configurable, nn.Module):
         "What came out, carrying the mask; of several tensors, the first"
         if isinstance(out, tuple) and out and isinstance(out[0], Tensor): return masked(out[0], mask),*out[1:]
         return masked(out, mask) if isinstance(out, Tensor) else out
+
+    def _no_tensor(self, args):
+        "An error in words, if there is no tensor among the inputs"
+        if any(isinstance(o, Tensor) for o in leaves(args)): return None
+        return SignatureError(f'{self.who} takes tensors.', got=', '.join(f'{type(o).__name__} {o!r:.60}' for o in args) or 'nothing', need='a torch.Tensor, a NumPy array, or a symbol from Input(...)', fix='torch.tensor(...)' if args and args[0] is not None else None)
 
     def _mask_out(self, x, mask):
         if self.emits_mask or self.supports_masking or 'compute_mask' in type(self).__dict__: return self.compute_mask(x, mask)
@@ -366,6 +378,45 @@ class Layer(Configurable, nn.Module):
         "The error, with the line that made the layer"
         if '\n  made:' not in error.args[0]: error.args = (f'{error.args[0]}\n  made: {shown_line(self._line)}',)
         return error
+
+    # -- its type; the rest is Function's
+
+    def scheme(self):
+        "What its class states, with the sizes that it is built for; what it does not state is asked of `compute_output_shape`"
+        s,spec = super().scheme(),self.input_spec
+        if not self.built or spec is None or not isinstance(s.takes, (Axes, Some)): return s
+        u = Unifier()
+        s = u.fresh(s)
+        try:
+            if spec.rank is not None: u.unify(s.takes, Axes(size(spec.axes.get(i, spec.axes.get(i - spec.rank, Var('n' if i else 'b')))) for i in range(spec.rank)))
+            else:
+                for a, n in spec.axes.items(): u.unify(s.takes, Axes([Lead(), size(n), *(size(Var('n')) for _ in range(-a - 1))] if a < 0 else [*(size(Var('n')) for _ in range(a)), size(n), Lead()]))
+        except Mismatch: return super().scheme()
+        return u.signature(s.takes, s.gives, s.state, s.spread)
+    def traced(self, takes):
+        "What it gives for shapes that are known, without memory"
+        probe = self
+        if not self.built and 'compute_output_shape' not in self._defined:
+            import copy
+            probe = copy.deepcopy(self)
+        def run(values):
+            with torch.device('meta'):
+                args = _arguments_of(probe, valued(takes, values), self.compute_dtype)
+                if probe is not self and not probe.built: probe._build_for_symbols(args, {})
+                probe.check(mapped(lambda o: o.shape, args[0]))
+                return probe.compute_output_spec(*args)
+        return trace(self, takes, run)
+    def made_for(self, takes):
+        "Make the weights for an input of this type"
+        if not self.built: self._build_for_symbols(_arguments_of(self, valued(takes, None), self.compute_dtype), {})
+    def made_again(self):
+        "The same layer with weights that are drawn anew"
+        args,kwargs = mapped(lambda o: fresh(o) if isinstance(o, nn.Module) else o, self._made_with)
+        return type(self)(*args, **kwargs)
+    def named(self, name):
+        "Give it a name"
+        self.name = name
+        return self
 
     # -- what it is and has
 
@@ -534,6 +585,9 @@ def _wrapped_build(build):
     wrapped.__doc__ = build.__doc__
     return wrapped
 
+def _arguments_of(layer, shapes, dtype):
+    nest = shapes_as_symbols(shapes, dtype)
+    return tuple(nest) if isinstance(nest, list) and layer.scheme().spread else (nest,)
 def _shape_or_full(o): return Shape(o.shape) if isinstance(o, Tensor) else None
 def _shape_or_none(o): return Shape((None, *o.shape[1:])) if isinstance(o, Tensor) and o.ndim else None
 

@@ -13,7 +13,11 @@ import fnmatch, warnings, weakref
 import torch
 from torch import nn, Tensor
 from ..core.errors import ArgumentError, NameUnknown, ShapeError, UpslopeError, nearest
+from ..core.composition import fresh
+from ..core.functions import Chain
 from ..core.shapes import Shape
+from ..core.signatures import Axes, Pair, Signature, Some, Var, size
+from ..core.tracing import Rule
 from .activations import ChoiceUnknown, SignatureError
 from .initializers import torch_dtype
 from .layer import Layer, MaskOf, _module_call, is_shape, mask_of, masked, warn_of_lost_mask
@@ -285,6 +289,18 @@ class Model(Layer):
         if keys is None or len(keys) != len(self._modules): keys = self.__dict__['_keys'] = {id(m): k for k, m in self._modules.items()}
         return keys
 
+    # -- its type
+
+    def scheme(self):
+        "The shapes of its inputs; what it gives is asked of the graph"
+        if self._plan is None: return super().scheme()
+        b = size(Var('b'))
+        one = lambda slot: Axes(b if i == 0 and n is None else size(Var('n')) if n is None else size(n) for i, n in enumerate(self._plan.slots[slot][0]))
+        ins = [one(o.slot) for o in leaves(self._plan.input_nest)]
+        takes,gives = ins[0] if len(ins) == 1 else Pair(ins),Some('y')
+        return Signature(takes, gives, None, False, [(Rule(self), takes, gives)])
+    def made_again(self): raise ArgumentError(f'{self.who} is a graph, whose weights cannot be drawn again.', need='a composition, f >> g, or a function that makes the graph')
+
     # -- running
 
     def forward(self, *inputs, mask=None):
@@ -528,6 +544,7 @@ class Model(Layer):
             f'\nbatch normalisation in {", ".join(dict.fromkeys(norms))} now {"follows train() and eval() and updates its averages" if value else "uses its moving averages and does not change them, also in training"}' if norms else ''))
         return self
 
+    def extra_repr(self): return repr(self.name) if type(self) in (Model, Sequential) else super().extra_repr()
     def pop_symbols(self): self.__dict__['_symbols'] = None
 
     def __getstate__(self): return {k: v for k, v in super().__getstate__().items() if k not in ('_run', '_symbols', '_user_symbols', '_home', '_mask_ways', '_numbers', '_keys')}
@@ -695,6 +712,10 @@ class Sequential(Model):
         return super()._ends()
     @property
     def layers(self): return list(self._modules.values())
+    def scheme(self):
+        "The type of the chain of its layers"
+        return Chain(*self._modules.values()).scheme() if self._plan is None and not self._started else super().scheme()
+    def made_again(self): return type(self)(map(fresh, self._modules.values()), name=self.name)
     def __len__(self): return len(self._modules)
     def __iter__(self): return iter(self._modules.values())
 

@@ -28,6 +28,7 @@ def axis_in(axis, rank, who):
 
 class BatchNormalization(Layer):
     "`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with the mean and variance of the batch or their moving averages"
+    _signature = '... -> ...'
     supports_masking = True
     autocast = False
     def __init__(self,
@@ -110,6 +111,7 @@ def axes_in(axis, rank, who):
     return [axis_in(a, rank, who) for a in (axis if isinstance(axis, (list, tuple)) else [axis])]
 
 class _PerItem(Layer):
+    _signature = '... -> ...'
     supports_masking = True
     autocast = False
     def _take_affine(self, center, scale, beta, gamma):
@@ -244,6 +246,7 @@ class SpectralNormalization(Layer):
         if bool((kernel == 0).all()): return
         self.vector_u.copy_(u)
         kernel.copy_(kernel/sigma)
+    def scheme(self): return self.layer.scheme()
     def compute_output_shape(self, input_shape): return self.layer.compute_output_shape(input_shape)
 
 def _unit(v): return v/v.norm().clamp(min=1e-12)
@@ -256,6 +259,7 @@ def rate_in(rate, who, upper=1.):
 
 class _Random(Layer):
     "A layer that draws numbers in training, from PyTorch's global generator or from its own `seed`"
+    _signature = '... -> ...'
     supports_masking = True
     def _take_seed(self, seed): self.seed,self._generators = seed,{}
     def _generator(self, x):
@@ -348,6 +352,7 @@ class GaussianNoise(_Random):
 
 class ActivityRegularization(Layer):
     "`x` as it is, at a cost for its size"
+    _signature = '... -> ...'
     supports_masking = adds_loss = True
     def __init__(self, l1:float=0., l2:float=0., **kwargs):
         super().__init__(activity_regularizer=L1L2(l1, l2), **kwargs)

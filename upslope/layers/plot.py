@@ -12,12 +12,12 @@ import html, shutil, subprocess
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError
-from .model import Model
+from ..core.functions import Function
 from .summary import _shape_text, rows_of
 
 # %% ../../nbs/02-layers/17_plot.ipynb #b38c7cb4
 def graph_of(
-    model:Model,
+    model:Function,
     show_shapes:bool=True,
     show_layer_names:bool=True,
 ) -> tuple[dict, list]:   # {name: lines of text}, [(from, to)]
@@ -93,7 +93,7 @@ class Plot:
         Path(path).write_text(self.svg if kind == '.svg' else self.dot)
 
 @patch
-def plot(self:Model,
+def plot(self:Function,
     show_shapes:bool=True,
     show_layer_names:bool=True,
     rankdir:str='TB',         # 'TB' from top to bottom, 'LR' from left to right

@@ -31,6 +31,7 @@ class _Pool(_Windowed):
         super().__init__(**kwargs)
         self._take_window(pool_size, strides, padding, data_format, name='pool_size')
         self.pool_size = self._window
+    def stated(self): return self._type('c', 'c', self._windows_of())
 
     def build(self, input_shape):
         self._check_fit(input_shape)
@@ -87,6 +88,10 @@ class _GlobalPool(Layer):
         self._axis,self.keepdims = channels_axis(data_format, type(self).__name__),keepdims
         self._pooled = tuple(range(2, self.rank + 2)) if self._axis == 1 else tuple(range(1, self.rank + 1))
         self.input_spec = InputSpec(rank=self.rank + 2)
+    def stated(self):
+        names,ones = ' '.join('dhw'[3 - self.rank:]),' '.join(['1']*self.rank)
+        if self._axis == 1: return f'b c {names} -> b c {ones}' if self.keepdims else f'b c {names} -> b c'
+        return f'b {names} c -> b {ones} c' if self.keepdims else f'b {names} c -> b c'
     def compute_output_shape(self, input_shape):
         self.check(input_shape)
         if self.keepdims: return with_spatial(input_shape, self._axis, (1,)*self.rank, input_shape[self._axis])
@@ -133,6 +138,9 @@ class _Adaptive(Layer):
         self.output_size,self._axis = per_axis(output_size, self.rank, 'output_size'),channels_axis(data_format, type(self).__name__)
         self.input_spec = InputSpec(rank=self.rank + 2)
         self._to_first,self._to_last = (0, self.rank + 1, *range(1, self.rank + 1)),(0, *range(2, self.rank + 2), 1)
+    def stated(self):
+        names,sizes = ' '.join('dhw'[3 - self.rank:]),' '.join(map(str, self.output_size))
+        return f'b c {names} -> b c {sizes}' if self._axis == 1 else f'b {names} c -> b {sizes} c'
     def forward(self, x):
         if self._axis == 1: return self._function(x, self.output_size)
         return self._function(x.permute(self._to_first), self.output_size).permute(self._to_last)

@@ -71,6 +71,7 @@ class CategoryEncoding(Layer):
 # %% ../../nbs/02-layers/13_preprocessing.ipynb #72eb12d1
 class Rescaling(Layer):
     "`x * scale + offset`"
+    _signature = '... -> ...'
     def __init__(self, scale, offset=0., **kwargs):
         super().__init__(**kwargs)
         self.scale,self.offset = scale,offset
@@ -83,6 +84,7 @@ class Rescaling(Layer):
 
 class Normalization(Layer):
     "`(x - mean) / sqrt(variance)`, with the mean and the variance of the data that it was adapted to"
+    _signature = '... -> ...'
     def __init__(self,
         axis=-1,            # the axes that each have their own mean; None: one mean for all; 0: one for each item, of batches that are always as large
         mean=None,          # instead of adapting

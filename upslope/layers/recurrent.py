@@ -70,6 +70,13 @@ class _Cell(Layer):
     def state_size(self): return self.units if self.states == 1 else [self.units]*self.states
     def compute_output_shape(self, input_shape, states_shape=None): return Shape((input_shape[0], self.units)),[Shape((input_shape[0], self.units))]*self.states
 
+    _inline = True    # in a composition its state is a tensor, or a pair of them
+    def stated(self):
+        state = f'b {self.units}'
+        return f'b n -> b {self.units} [state {", ".join([state]*self.states)}]'
+    def emit(self, code, path, x, state):
+        y,after = code.call(code.module(path), x, False, state, True)
+        return y,after if self.states > 1 else f'{after}[0]'
     def _mask_for(self, like, rate):
         if self.seed is None: return F.dropout(torch.ones_like(like), rate, True)
         if getattr(self, '_generator', None) is None: self._generator = torch.Generator(like.device).manual_seed(self.seed)
@@ -245,6 +252,11 @@ class RNN(Layer):
         self._fused = self.cell.fused() if hasattr(self.cell, 'fused') and self.compute_dtype == torch.float32 else None
 
     def get_initial_state(self, batch_size): return _initial_state(self.cell, batch_size)
+    def stated(self):
+        sizes = leaves(self.state_size)
+        if not all(isinstance(n, int) for n in [_output_size(self.cell), *sizes]): return None
+        y = f'b {"t " if self.return_sequences else ""}{_output_size(self.cell)}'
+        return f'b t n -> {y}' + ''.join(f', b {n}' for n in sizes if self.return_state)
     def reset_state(self):
         "Begin the next call with zeros"
         self._kept = None
@@ -252,6 +264,7 @@ class RNN(Layer):
 
     def forward(self, x, initial_state=None, mask=None, training=None):
         training = self.training if training is None else training
+        if self._fused is not None and x.shape[-1] != self.cell._parameters['weight'].shape[-1]: self.check(x.shape)   # PyTorch's kernels read on beyond the end of a row, and say nothing
         if initial_state is None:
             if self._fused is not None and mask is None and not self.stateful and not self.return_state and not (training and (self.cell.dropout or self.cell.recurrent_dropout)) and x.shape[1] and not _in_vmap(x, self.cell._parameters['weight']): return self._short_way(x, training)
             initial_state = self._first_state(x)
@@ -411,6 +424,9 @@ class Bidirectional(Layer):
         y = {'concat': lambda: torch.cat([a, b], -1), 'sum': lambda: a + b, 'ave': lambda: (a + b)/2, 'mul': lambda: a*b, None: lambda: (a, b)}[self.merge_mode]()
         if self.merge_mode is None: return (*y, *states) if states else y
         return (y, *states) if states else y
+    def check(self, shapes, told=None):
+        super().check(shapes, told)
+        if self.forward_layer.built: self.forward_layer.check(shapes, told)
     def compute_output_shape(self, input_shape, initial_state_shape=None):
         shape,states = self.forward_layer.compute_output_shape(input_shape),()
         if self.return_state: shape,*states = shape
@@ -479,6 +495,7 @@ class _ConvCell2D(_ConvCell): rank,_function = 2,staticmethod(F.conv2d)
 class _ConvCell3D(_ConvCell): rank,_function = 3,staticmethod(F.conv3d)
 
 class _ConvLSTM(_Ready):
+    def stated(self): return None
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.input_spec = InputSpec(rank=self.cell.rank + 3)

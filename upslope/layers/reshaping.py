@@ -15,6 +15,8 @@ import math
 import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
+from ..core.composition import add as sum_of, concat
+from ..core.signatures import Axes, Lead, Signature, Var, product, size
 from ..core.shapes import Shape, broadcast, joined, per_axis
 from .activations import SignatureError
 from .convolution import channels_axis, spatial, with_spatial
@@ -23,6 +25,7 @@ from .layer import InputSpec, Layer, is_shape
 # %% ../../nbs/02-layers/09_reshaping.ipynb #f20c3afd
 class Flatten(Layer):
     "All axes but the first as one"
+    _signature = 'b ... -> b prod(...)'
     def __init__(self,
         data_format:str=None,   # 'channels_first': the channels are moved last before
         **kwargs
@@ -44,6 +47,11 @@ class Reshape(Layer):
         super().__init__(**kwargs)
         self.target_shape = (target_shape,) if isinstance(target_shape, int) else tuple(target_shape)
         if self.target_shape.count(-1) > 1 or any(n is None or n < -1 for n in self.target_shape): raise ArgumentError('Reshape needs sizes.', got=f'target_shape={self.target_shape}', need='whole numbers, at most one of them -1')
+    def stated(self):
+        lead,b,known = Lead(),size(Var('b')),math.prod(n for n in self.target_shape if n != -1)
+        if not known: return None
+        rest = product([lead])
+        return Signature(Axes([b, lead]), Axes([b, *(rest/known if n == -1 else size(n) for n in self.target_shape)]), equations=[] if -1 in self.target_shape else [(rest, size(known))])
     def forward(self, x): return x.reshape(x.shape[0], *self.target_shape)
     def compute_output_shape(self, input_shape):
         size,known = Shape(input_shape[1:]).size,math.prod(n for n in self.target_shape if n != -1)
@@ -61,6 +69,7 @@ class Permute(Layer):
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)): raise ArgumentError('Permute needs every axis once, counted from 1.', got=f'{dims=}', need=f'an order of {tuple(range(1, len(self.dims) + 1))}')
         self.input_spec = InputSpec(rank=len(self.dims) + 1)
+    def stated(self): return f'b {" ".join(f"n{d}" for d in sorted(self.dims))} -> b {" ".join(f"n{d}" for d in self.dims)}'
     def forward(self, x): return x.permute(0, *self.dims)
     def compute_output_shape(self, input_shape):
         self.check(input_shape)
@@ -76,6 +85,7 @@ class RepeatVector(Layer):
         if isinstance(n, bool) or not isinstance(n, int): raise SignatureError('RepeatVector needs a whole number.', got=f'{n=}', need='int >= 1')
         self.n = n
         self.input_spec = InputSpec(rank=2)
+    def stated(self): return f'b n -> b {self.n} n' if self.n > 0 else None
     def forward(self, x): return x.unsqueeze(1).repeat(1, self.n, 1)
     def compute_output_shape(self, input_shape):
         self.check(input_shape)
@@ -98,6 +108,11 @@ class _Edges(Layer):
         self._pairs,self._axis = _pairs(value, self.rank, name),channels_axis(data_format, type(self).__name__)
         self.input_spec = InputSpec(rank=self.rank + 2)
         setattr(self, name, self._pairs if self.rank > 1 else self._pairs[0])
+    def _changed(self, change):
+        "The signature's text when each size becomes `change(name, i)`"
+        names = 'dhw'[3 - self.rank:]
+        before,after = ' '.join(names),' '.join(change(n, i) for i, n in enumerate(names))
+        return f'b c {before} -> b c {after}' if self._axis == 1 else f'b {before} c -> b {after} c'
 
 class _ZeroPadding(_Edges):
     def __init__(self,
@@ -109,6 +124,7 @@ class _ZeroPadding(_Edges):
         self._take(padding, data_format, 'padding')
         flat = [n for pair in reversed(self._pairs) for n in pair]
         self._pads = flat if self._axis == 1 else [0, 0, *flat]
+    def stated(self): return self._changed(lambda n, i: f'{n}+{sum(self._pairs[i])}')
     def forward(self, x): return F.pad(x, self._pads)
     def compute_output_shape(self, input_shape):
         self.check(input_shape)
@@ -122,6 +138,7 @@ class _Cropping(_Edges):
     ):
         super().__init__(**kwargs)
         self._take((0 if self.rank == 2 else 1) if cropping is None else cropping, data_format, 'cropping')
+    def stated(self): return self._changed(lambda n, i: f'{n}-{sum(self._pairs[i])}')
     def forward(self, x):
         for axis, (a, b) in enumerate(self._pairs, 2 if self._axis == 1 else 1): x = x.narrow(axis, a, x.shape[axis] - a - b)
         return x
@@ -145,6 +162,7 @@ class _UpSampling(Layer):
         have = ['nearest', 'bilinear', 'bicubic'] if self.rank == 2 else ['nearest']
         if self.interpolation not in have: raise ArgumentError(f'{type(self).__name__} cannot interpolate so.', got=f'{interpolation=}', have=have)
         self.input_spec = InputSpec(rank=self.rank + 2)
+    def stated(self): return _Edges._changed(self, lambda n, i: f'{self.size[i]}*{n}')
     def forward(self, x):
         if self.interpolation == 'nearest':
             for axis, n in enumerate(self.size, 2 if self._axis == 1 else 1): x = x.repeat_interleave(n, axis)
@@ -317,6 +335,7 @@ def _batch_product(a, b):
 def add(inputs, **kwargs):
     "The sum of tensors"
     return Add(**kwargs)(inputs)
+add.as_part = sum_of   # in a composition, `f & g >> add` has a type before it has a size
 def average(inputs, **kwargs):
     "The mean of tensors"
     return Average(**kwargs)(inputs)
@@ -335,6 +354,7 @@ def minimum(inputs, **kwargs):
 def concatenate(inputs, axis=-1, **kwargs):
     "Tensors side by side"
     return Concatenate(axis, **kwargs)(inputs)
+concatenate.as_part = concat
 def dot(inputs, axes=-1, **kwargs):
     "Sums of products over an axis"
     return Dot(axes, **kwargs)(inputs)

@@ -262,6 +262,16 @@ def load_weights(self:Layer, path):
     except FileNotFoundError: raise ArgumentError('There is no such file.', got=str(path)) from None
     except (SafetensorError, OSError, ValueError) as e: raise DataError(f'{Path(path).name} is damaged, or no safetensors file.', got=str(e)) from e
     _take(self, tensors, path)
+_get_config = Layer.get_config
+@patch
+def get_config(self:Model) -> dict:
+    "The graph, written as numbers, strings, lists and dicts; of a model of one's own, the constructor's arguments"
+    return described(self)['config'] if type(self) in (Model, Sequential) else _get_config(self)
+@patch(cls_method=True)
+def from_config(cls:Model, config:dict):
+    "A model with fresh weights, from what `get_config` gave here or in Keras"
+    if 'layers' not in config: return cls(**config)
+    return model_of(dict(class_name=cls.__name__, config=config)) if config.get('own') else model_of_keras(dict(class_name=cls.__name__, config=config))
 @patch
 def to_json(self:Model) -> str:
     "The architecture alone, as JSON"

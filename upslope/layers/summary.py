@@ -11,7 +11,11 @@ __all__ = ['Row', 'rows_of', 'short', 'Summary', 'in_notebook']
 import html, math, sys
 from fastcore.basics import patch
 from torch import nn, Tensor
-from ..core.errors import ArgumentError
+from ..core.composition import Residual, Route
+from ..core.errors import ArgumentError, unknown
+from ..core.functions import Combinator, FanOut, Function, Parallel, chain_of
+from ..core.joints import name_of
+from ..core.signatures import Axes, Lead, Named, Pair, Some
 from .layer import Layer, MaskOf
 from .model import InputLayer, Model, Ref, Sequential, leaves_of_shapes
 from .symbols import leaves, name_of_op
@@ -43,6 +47,8 @@ def rows_of(
     depth:int=0,
 ) -> list:
     "One `Row` for each call in the model, in order"
+    if isinstance(model, Combinator): return _rows_of_composition(model)
+    if not isinstance(model, Model): return _rows_of_composition(chain_of(model))
     seen,plan = set(),model._plan
     if plan is None:
         rows = []
@@ -73,6 +79,42 @@ def rows_of(
         if expand_nested and isinstance(module, Model): rows += rows_of(module, True, depth + 1)
     return rows
 
+def _shape_of(o):
+    "A structure as shapes; None where a size is a letter, and in place of a tensor of which nothing is known"
+    if isinstance(o, Axes): return tuple(None if isinstance(s, Lead) else s.number for s in o.items)
+    if isinstance(o, Some): return None
+    return {k: _shape_of(v) for k, v in o.items.items()} if isinstance(o, Named) else [_shape_of(v) for v in o.items]
+
+def _flow(f, path, sources, reads):
+    "Whose outputs leave a part, whose inputs come from `sources`; `reads` notes it for every part that computes"
+    if isinstance(f, Route): return sources
+    if not isinstance(f, Combinator) or not f.parts: reads[path] = [*reads.get(path, ()), *sources]; return [path]
+    inside = lambda key, sources: _flow(f.part(key), (*path, key), sources, reads)
+    if isinstance(f, (Parallel, FanOut)): return [o for key in f._keys for o in inside(key, sources)]
+    if isinstance(f, Residual):
+        reads[(*path, 'add')] = [*inside(f._keys[0], sources), *(inside(f._keys[1], sources) if len(f._keys) > 1 else sources)]
+        return [(*path, 'add')]
+    for key in f._keys: sources = inside(key, sources)
+    return sources
+
+def _rows_of_composition(f):
+    seen,reads = set(),{}
+    _flow(f, (), [('input',)], reads)
+    arrows = {path: (part, takes, gives) for _, path, part, takes, gives in f.arrows()}
+    known,rows,label = {},[],lambda path: '.'.join(path)
+    takes = f._declared or f.scheme().takes
+    rows.append(Row('input', 'Input', [], _shape_of(takes), memory=sum(4*_elements(s) for s in leaves_of_shapes(_shape_of(takes)) if s)))
+    for path, sources in reads.items():
+        if path in arrows: part,a,b = arrows[path]
+        else: part,a,b = None,*(arrows[path[:-1]][1:] if path[:-1] in arrows else (takes, f.scheme().gives))
+        module = part if isinstance(part, nn.Module) else None
+        shapes,out = _shape_of(a),_shape_of(b)
+        outs = [s for s in leaves_of_shapes(out) if s]
+        counts = _counts(module, seen) if module is not None and getattr(module, 'built', True) else (0, 0)
+        rows.append(Row(label(path), 'Add' if part is None else 'function' if module is None or type(module).__name__ == 'Lifted' else type(module).__name__, [s for s in leaves_of_shapes(shapes)], out, *counts,
+                        _work(module, outs[0]) if module is not None and outs else 0, sum(4*_elements(s) for s in outs), dict.fromkeys(map(label, sources))))
+    return rows
+
 def short(
     n:float,  # a count
 ) -> str:     # three digits and a letter
@@ -96,7 +138,8 @@ class Summary:
         if layer_range is not None:
             names = [r.name for r in self.rows]
             for name in layer_range:
-                if name not in names: model[name]   # says which names there are
+                if name not in names and isinstance(model, Model): model[name]   # says which names there are
+                if name not in names: raise unknown('layer', name, names)
             self.rows = self.rows[names.index(layer_range[0]):names.index(layer_range[1]) + 1]
         self.params,self.trainable = _counts(model, set())
         self.multiply_adds,self.memory = (sum(getattr(r, k) for r in self.rows if not r.depth) for k in ('multiply_adds', 'memory'))
@@ -117,20 +160,20 @@ class Summary:
         widths = [max(len(self.columns[i]), *(len(row[i]) for row in rows)) if rows else len(self.columns[i]) for i in used]
         def line(row): return '  '.join((row[i].rjust if 4 <= i <= 7 else row[i].ljust)(w) for i, w in zip(used, widths)).rstrip()
         rule = '─'*(line_length or sum(widths) + 2*(len(widths) - 1))
-        return '\n'.join([f'{type(self.model).__name__} {self.model.name!r}', line(self.columns), rule, *map(line, rows), rule, self.totals])
+        return '\n'.join([f'{type(self.model).__name__} {name_of(self.model)!r}', line(self.columns), rule, *map(line, rows), rule, self.totals])
     __repr__ = text
     def _repr_html_(self):
         cell = lambda tag, v, right: f'<{tag} style="text-align:{"right" if right else "left"};white-space:pre">{html.escape(v)}</{tag}>'
         body = ''.join('<tr>' + ''.join(cell('td', v, 4 <= i <= 7) for i, v in enumerate(row)) + '</tr>' for row in self.cells())
         head = ''.join(cell('th', c, 4 <= i <= 7) for i, c in enumerate(self.columns))
-        return f'<table><caption>{html.escape(type(self.model).__name__)} <b>{html.escape(self.model.name)}</b></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(self.totals)}</p>'
+        return f'<table><caption>{html.escape(type(self.model).__name__)} <b>{html.escape(name_of(self.model))}</b></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(self.totals)}</p>'
 
 def in_notebook() -> bool:
     "Is this a Jupyter kernel, which can show a table?"
     return 'ipykernel' in sys.modules and 'IPython' in sys.modules and sys.modules['IPython'].get_ipython() is not None
 
 @patch
-def summary(self:Model,
+def summary(self:Function,
     line_length:int=None,        # of the rules in the text
     positions=None,              # for Keras's sake; columns take the width that they need
     print_fn=None,               # gets the text; None: shown as a table in a notebook, printed elsewhere

@@ -12,7 +12,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/09_checkpoint.ipynb #9775854e
-import random, time, warnings
+import os, random, time, warnings
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
@@ -135,6 +135,10 @@ class Checkpoint(Callback):
         if not self.run: return
         if self.monitor is not None and self.monitor not in columns(self.learn): raise unknown('number to watch', self.monitor, columns(self.learn), 'in the table of results')
         self.best,self.written,self.last_time = None,[],time.monotonic()
+        try:
+            self._here.mkdir(parents=True, exist_ok=True)
+            if not os.access(self._here, os.W_OK): raise PermissionError(13, 'Permission denied')
+        except OSError as e: raise StoreError('Checkpoints cannot be written here.', got=f'{self._here}: {e.strerror}', fix='another path') from e
         found = self.newest() if self.resume else None
         if not self.resume:
             for p in self._files(): self._remove(p)

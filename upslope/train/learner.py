@@ -14,7 +14,7 @@ import_fastai()
 # %% ../../nbs/04-train/06_learner.ipynb #78a2e1d7
 import sys
 from contextlib import contextmanager
-import torch
+import numpy as np, torch
 from fastai.callback.core import (Callback, CancelBackwardException, CancelBatchException, CancelEpochException, CancelFitException, CancelStepException,
                                   CancelTrainException, CancelValidException, event)
 from fastai.callback import core as _core
@@ -200,10 +200,11 @@ class Learner(_Learner):
     def _set_device(self, b):
         device = (self._pass or self._look())[0]
         if device is None: return b
-        for t in b:
+        for t in b.values() if isinstance(b, dict) else b:
             if not isinstance(t, torch.Tensor) or t.device != device: return to_device(b, device)
         return b
     def _split(self, b):
+        if isinstance(b, dict): raise DataError('A batch is a dictionary, and the Learner does not know what of it is input.', got=', '.join(map(str, b)), need='tuples, inputs first', fix='DataLoaders(DictBatches(loader, inputs=[...], target=...), ...)')
         n = (self._pass or self._look())[1]
         if n is None: n = 1 if len(b) == 1 else len(b) - 1
         self.xb,self.yb = b[:n],b[n:]
@@ -300,6 +301,8 @@ class Learner(_Learner):
         "Train"
         if not isinstance(n_epoch, int) or n_epoch < 0: raise ArgumentError('A fit takes a whole number of epochs.', got=f'{n_epoch=}', need='a whole number >= 0')
         self._check_weights()
+        rate = self.lr if lr is None else lr
+        if not isinstance(rate, (slice, list, tuple, L)) and not (isinstance(rate, (int, float, np.number, torch.Tensor)) and rate >= 0): raise ArgumentError('A learning rate is a number that is not negative.', got=f'lr={rate!r}', need='>= 0, or a slice over the parameter groups', fix='lr=1e-3')
         if schedule is not None: cbs = L(cbs) + Scheduler(schedule)
         outer = self.fitting
         self.fitting,self._unchecked = True,not outer

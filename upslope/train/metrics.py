@@ -78,10 +78,10 @@ def roc_auc(pred, target):
     "Probability that a row of class 1 has a larger score than one of class 0; ties count half"
     score = pred[...,1] - pred[...,0] if pred.ndim == target.ndim + 1 and pred.shape[-1] == 2 else pred.reshape(target.shape)
     score,positive = score.double().flatten(),target.flatten() == 1
-    n,m = positive.sum(),(~positive).sum()
+    n,m = positive.sum().double(),(~positive).sum().double()  # 32 bits would round the sum of many ranks
     if not n or not m: return torch.nan
     _,inverse,counts = score.unique(return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum(0) - (counts - 1)/2)[inverse]  # mean rank of ties
+    ranks = (counts.cumsum(0) - (counts.double() - 1)/2)[inverse]  # mean rank of ties
     return (ranks[positive].sum() - n*(n + 1)/2)/(n*m)    # Mann & Whitney 1947
 
 # %% ../../nbs/04-train/02_metrics.ipynb #0f9d5809
@@ -92,9 +92,9 @@ def mae(pred, target): return _difference(pred, target).abs()
 def mse(pred, target): return _difference(pred, target)**2
 def rmse(pred, target): return mse(pred, target).mean().sqrt()
 def r2(pred, target):
-    "Share of the target's variance that the output explains, per column, averaged"
+    "Share of the target's variance that the output explains, per column, averaged; of a column that does not vary 1 if all is right, else 0"
     residual,total = mse(pred, target).sum(0),((target.double() - target.double().mean(0))**2).sum(0)
-    return (1 - residual/total).mean()
+    return torch.where(total > 0, 1 - residual/total.clamp(min=torch.finfo(total.dtype).tiny), (residual == 0).double()).mean()
 
 # %% ../../nbs/04-train/02_metrics.ipynb #62f5f141
 METRICS = {f.__name__: (kind, f) for kind,fs in [(MeanOf, (accuracy, error_rate, top_5, mae, mse)), (Whole, (balanced_accuracy, f1, roc_auc, rmse, r2))] for f in fs}

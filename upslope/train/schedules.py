@@ -40,13 +40,16 @@ class Schedule:
 def _share(name, value, low=0., high=1.):
     if not low <= value <= high: raise ArgumentError(f'{name} is a share of the run.', got=f'{name}={value!r}', need=f'{low:g} to {high:g}')
     return value
+def _positive(name, value):
+    if not value > 0: raise ArgumentError(f'{name} must be positive.', got=f'{name}={value!r}', need='> 0')
+    return value
 def _between(a, b, p): return a + (b - a)*(1 - math.cos(math.pi*p))/2  # half a cosine from a to b
 
 class Constant(Schedule): "The learning rate stays"
 
 class Step(Schedule):
     "Multiplied by `gamma` at each of the points `at`"
-    def __init__(self, gamma=.1, at=(.5, .75)): self.gamma,self.at = gamma,tuple(_share('at', o) for o in at)
+    def __init__(self, gamma=.1, at=(.5, .75)): self.gamma,self.at = _positive('gamma', gamma),tuple(_share('at', o) for o in at)
     def factor(self, step, n_steps): return self.gamma**sum(step >= round(a*n_steps) for a in self.at)
 
 class Cosine(Schedule):
@@ -64,7 +67,7 @@ class Cosine(Schedule):
 
 class OneCycle(Schedule):
     "Half a cosine up from `1/div` in the first `pct_start` of the run, then down to `1/div_final`; the momentum goes the other way"
-    def __init__(self, pct_start=.25, div=25., div_final=1e5, moms=(.95, .85, .95)): self.pct_start,self.div,self.div_final,self.moms = _share('pct_start', pct_start),div,div_final,tuple(moms)
+    def __init__(self, pct_start=.25, div=25., div_final=1e5, moms=(.95, .85, .95)): self.pct_start,self.div,self.div_final,self.moms = _share('pct_start', pct_start),_positive('div', div),_positive('div_final', div_final),tuple(moms)
     def _combined(self, p, a, b, c): return _between(a, b, p/self.pct_start) if p < self.pct_start else _between(b, c, (p - self.pct_start)/(1 - self.pct_start))
     def factor(self, step, n_steps): return self._combined(step/n_steps, 1/self.div, 1., 1/self.div_final)  # Smith 2018, with cosines as in fastai
     def momentum(self, step, n_steps): return self._combined(step/n_steps, *self.moms)
@@ -78,7 +81,7 @@ class FlatCosine(Schedule):
 
 class Polynomial(Schedule):
     "From 1 to `end` as `(1 - p)**power`"
-    def __init__(self, power=1., end=0.): self.power,self.end = power,end
+    def __init__(self, power=1., end=0.): self.power,self.end = _positive('power', power),end
     def factor(self, step, n_steps): return self.end + (1 - self.end)*(1 - step/n_steps)**self.power
 
 class Exponential(Schedule):
@@ -105,7 +108,15 @@ class WarmUp(Schedule):
 class Function(Schedule):
     "Any function of step and number of steps"
     def __init__(self, function): self.function = function
-    def factor(self, step, n_steps): return float(self.function(step, n_steps))
+    def factor(self, step, n_steps):
+        try: inspect.signature(self.function).bind(step, n_steps)
+        except TypeError as e: raise ArgumentError('A schedule is a function of step and number of steps.', got=f"{getattr(self.function, '__name__', self.function)}{inspect.signature(self.function)}", fix='schedule=lambda step, n_steps: ...') from e
+        except ValueError: pass  # a built-in function has no signature
+        value = self.function(step, n_steps)
+        try: number = float(value)
+        except (TypeError, ValueError): number = math.nan
+        if not math.isfinite(number): raise ArgumentError('A schedule must give a number for each step.', got=f'{value!r} for step {step} of {n_steps}', need='the factor of the learning rate')
+        return number
 
 SCHEDULES = dict(constant=Constant, step=Step, cosine=Cosine, one_cycle=OneCycle, flat_cosine=FlatCosine, polynomial=Polynomial, linear=Polynomial,
                  exponential=Exponential, inverse_sqrt=InverseSqrt, warm_up=WarmUp)  # schedules by name

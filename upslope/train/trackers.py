@@ -13,7 +13,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/13_trackers.ipynb #fee2c275
-import importlib, sqlite3, sys
+import importlib, os, sqlite3, sys
 from pathlib import Path
 
 # %% ../../nbs/04-train/13_trackers.ipynb #de6d03bb
@@ -23,7 +23,9 @@ from .logging import EpochLogger
 # %% ../../nbs/04-train/13_trackers.ipynb #63714a6a
 class ConsoleLogger(EpochLogger):
     "One line for each epoch"
-    def __init__(self, file=None): self.file = file  # where to print; None: standard output
+    def __init__(self, file=None):  # an open file, where to print; None: standard output
+        if file is not None and not hasattr(file, 'write'): raise ArgumentError('ConsoleLogger prints to an open file.', got=f'{file=}', need='something with a write method', fix='CSVLogger(path) for a file of its own')
+        self.file = file
     def _print(self, cells): print('  '.join(f'{c:>10}' for c in cells), file=self.file or sys.stdout, flush=True)
     def start(self, columns): self.columns = columns; self._print(columns)
     def write(self, row): self._print([f'{v:.4f}' if isinstance(v, float) else '' if v is None else v for v in (row.get(c) for c in self.columns)])
@@ -85,11 +87,19 @@ def needs(package, install=None):
     try: return importlib.import_module(package)
     except ImportError as e: raise PackageMissing(f'{package} is not installed.', got=str(e), fix=f'pip install {install or package}') from e
 
+def _folder(path):
+    "Make the folder of a log, before anything is trained"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK): raise PermissionError(13, 'Permission denied')
+    except OSError as e: raise DataError('The log cannot be written.', got=f'{path}: {e.strerror}', fix='another path') from e
+
 class TensorBoardLogger(EpochLogger):
     "Scalars for TensorBoard; look at them with `tensorboard --logdir` and the folder"
     def __init__(self, path='runs/tensorboard'): self.path = Path(path)
     def start(self, columns):
         needs('tensorboard')
+        _folder(self.path)
         self.writer = None
     def write(self, row):
         if self.writer is None:
@@ -137,10 +147,10 @@ class WandbLogger(EpochLogger):
         self.project,self.run_name,self.path,self.mode,self.params = project,run,Path(path),mode,params or {}
     def start(self, columns):
         needs('wandb')
+        _folder(self.path)
         self.wandb_run,self.run_id = None,None
     def _begin(self):
         import wandb
-        self.path.mkdir(parents=True, exist_ok=True)
         online = dict(resume='allow') if self.run_id and self.mode == 'online' else {}  # offline, `wandb sync` joins the parts by the id
         self.wandb_run = wandb.init(project=self.project, name=self.run_name, dir=self.path, mode=self.mode, config=self.params, id=self.run_id, settings=wandb.Settings(silent=True), **online)
         if self.run_id and not online:  # the killed process may have kept rows to itself; this part of the run has them all

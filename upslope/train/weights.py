@@ -69,6 +69,7 @@ class GradientNoise(Callback):
     order,run_valid = 12,False
     def __init__(self, eta:float=.01, gamma:float=.55):
         if not eta >= 0: raise ArgumentError('A variance cannot be negative.', got=f'{eta=}', need='>= 0')
+        if not gamma >= 0: raise ArgumentError('The noise would grow with the steps.', got=f'{gamma=}', need='>= 0')
         self.eta,self.gamma = eta,gamma
     def before_step(self):
         std = math.sqrt(self.eta/(1 + self.learn.train_iter)**self.gamma)

@@ -1,0 +1,229 @@
+"Whole studies over made-up runs whose truth is known: what is kept, what is said, what is hidden, and how often it is wrong"
+import itertools, json, math
+from types import SimpleNamespace
+import numpy as np, pytest
+from hypothesis import given, settings, strategies as st
+from upslope.core.errors import ArgumentError
+from upslope.core.seeds import derive
+from upslope.lab import Recipe, Store, Study
+from upslope.lab import design as D
+from upslope.lab.axes import Only, Range, axis_from_json, axis_to_json
+from upslope.lab.decisions import decide, retuned
+from upslope.lab.search import search
+from upslope.lab.study import StudyError
+
+def net(width=16, activation='relu', depth=1): ...
+def deep(width=16, activation='relu', depth=3): ...
+def majority(): ...
+
+def noise(*names): return np.random.default_rng(derive(0, *names)).normal()
+
+def truth(r, seed, salt=0):
+    "accuracy: every seed has luck shared by all configurations, and each run some more"
+    if r.is_estimator: return .5 + .01*noise('seed', salt, seed)
+    gain = .02*(r['width'] == 64) + .03*(r['activation'] == 'tanh') - .02*(r['opt'] == 'sgd') + (.02 if r['width'] == 64 and r['activation'] == 'tanh' else 0)
+    return .8 + gain + .01*noise('seed', salt, seed) + .003*noise(salt, r.key, seed)
+
+class Made:
+    "In place of the worker processes: every queued run is done at once"
+    n,score,most,lost = 1,staticmethod(truth),math.inf,lambda *_: False
+    def __init__(self, store, study, *_, **__): self.store,self.study = store,study
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def start(self): return self
+    def tend(self):
+        while claim := self.store.claim(self.study):
+            if Made.most <= 0: raise KeyboardInterrupt
+            Made.most -= 1
+            r = Recipe.from_json(claim.recipe)
+            if Made.lost(r, claim.seed): self.store.fail(claim, 'Traceback\nMemoryError: no room', {}); continue
+            v = Made.score(r, claim.seed)
+            self.store.finish(claim, dict(valid_accuracy=v, test_accuracy=v - .01, valid_loss=1-v), dict(python='3'))
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch):
+    import upslope.lab.study as module, upslope.lab.worker as worker, time
+    monkeypatch.setattr(module, 'make_workers', Made)
+    monkeypatch.setattr(module, 'time', SimpleNamespace(sleep=lambda s: None, monotonic=time.monotonic, time=time.time))
+    monkeypatch.setattr(worker, 'probe', lambda *_: None)
+    Made.score,Made.most,Made.lost = staticmethod(truth),math.inf,staticmethod(lambda *_: False)
+
+def study(tmp_path, axes, name='s', **kwargs):
+    return Study(name, kwargs.pop('recipe', Recipe('digits', net)), axes, store=tmp_path/'s.db', **dict(baselines=[majority], metric='valid_accuracy', mode='max') | kwargs)
+
+def test_one_axis_at_a_time_keeps_what_is_true(tmp_path):
+    "Planted: width 64 helps, tanh helps, both help each other; depth does nothing"
+    s = study(tmp_path, dict(width=[16, 32, 64], depth=[1, 2], activation=['relu', 'tanh']), seeds=8).run(show=False)
+    assert [d.kept for d in s.decisions()] == ['net, width=64']*2 + ['net, width=64, activation=tanh']
+    assert [d.base for d in s.decisions()] == ['net', 'net, width=64', 'net, width=64']   # each around what was kept
+    two = s._declared['interaction']
+    assert set(two['axes']) == {'width', 'activation'} and 'they help each other' in two['text']
+    assert two['corners'][0] == 'net' and two['corners'][3] == 'net, width=64, activation=tanh'
+    effects = {(e.axis, e.value): e for e in s.effects()}
+    assert effects['placebo', 1].told is False and abs(effects['placebo', 1].difference.mean) < .01
+    assert effects['width', 64].difference.low < .02 < effects['width', 64].difference.high
+    assert any(o.startswith('placebo, which does nothing') for o in s.answers()) and two['text'] in s.answers()
+    assert [e['question'].split('?')[0] for e in s.diary()] == ['What costs nothing, and how good is it', 'Does width matter', 'Does depth matter', 'Does activation matter', f"Do {' and '.join(two['axes'])} need each other", 'Does doing nothing change anything']
+    assert s.report(tmp_path/'r.html').exists()
+    again = Study.open('s', tmp_path/'s.db')
+    assert repr(again.table()) == repr(s.table()) and again.answers() == s.answers() and [d.why for d in again.decisions()] == [d.why for d in s.decisions()]
+
+def test_a_wrong_placebo_is_told(tmp_path):
+    "If something else than the settings differs between runs, the placebo says so"
+    Made.score = staticmethod(lambda r, seed: truth(r, seed) + (.01 if r.settings.get('placebo') else 0))
+    s = study(tmp_path, dict(depth=[1, 2]), seeds=6).run(show=False)
+    assert any(o.startswith('Something is wrong: placebo') for o in s.answers())
+
+def test_a_model_that_does_not_beat_the_baseline_is_said_so(tmp_path):
+    Made.score = staticmethod(lambda r, seed: truth(r, seed) + (.4 if r.is_estimator else 0))
+    s = study(tmp_path, dict(width=[16, 64]), seeds=6).run(show=False)
+    assert s.answers()[0] == 'No configuration can be said to beat majority (the best trivial baseline).'
+    assert (s.table().gain.dropna() < 0).all()
+
+def test_nuisance_settings_are_tuned_for_each_value_with_one_budget(tmp_path):
+    "Width 64 is better only at its own rate; at the base's rate it would lose"
+    def score(r, seed): return truth(r.but(width=16) if not r.is_estimator else r, seed) + (0 if r.is_estimator else {(16, 1e-3): 0, (16, 1e-2): -.03, (64, 1e-3): -.03, (64, 1e-2): .03}[r['width'], r['lr']])
+    Made.score = staticmethod(score)
+    alone = study(tmp_path, dict(width=[16, 64]), seeds=6).run(show=False)
+    tuned = study(tmp_path, dict(width=[16, 64]), 'tuned', seeds=6, nuisance=dict(lr=[1e-3, 1e-2])).run(show=False)
+    assert alone.decisions()[0].kept == 'net' and tuned.decisions()[0].kept == 'net, width=64, lr=0.01'
+    counts = tuned.runs().query("kind == 'model'").groupby('config').size().to_dict()
+    assert counts == {'net': 6, 'net, lr=0.01': 6, 'net, width=64': 6, 'net, width=64, lr=0.01': 6}
+    assert tuned._declared['compare'] == {'net, width=64, lr=0.01': 'net'} and tuned.table().attrs['comparisons'] == 1
+
+def test_a_conditional_axis_that_does_not_exist_is_skipped_and_said(tmp_path):
+    s = study(tmp_path, dict(opt=['adam', 'sgd'], weight_decay=Only([0., .1], opt='sgd')), seeds=6).run(show=False)
+    assert s.decisions()[1].why == 'skipped: with net there is no such setting.' and len(s.runs().query("kind == 'model'").config.unique()) == 2
+    with pytest.raises(ArgumentError, match='would never apply'): study(tmp_path, dict(weight_decay=Only([0., .1], opt='sgd')), 'x')
+
+def test_a_plan_is_said_before_the_rest_is_queued(tmp_path, capsys):
+    seen = []
+    real = Study.runs
+    s = study(tmp_path, dict(depth=[1, 2, 4]), seeds=10, half_width=.002)
+    old = Made.score
+    Made.score = staticmethod(lambda r, seed: seen.append((r.is_estimator, seed, bool(s._declared.get('plan')))) or truth(r, seed))
+    s.run()
+    assert {seed for e, seed, planned in seen if not e and not planned} == {0, 1, 2} and {seed for e, seed, planned in seen if not e and planned} >= set(range(3, 10))
+    assert 'pilot seeds' in capsys.readouterr().out and s._declared['plan'] in s.answers()
+
+def test_the_test_set_is_shown_for_the_chosen_alone(tmp_path):
+    s = study(tmp_path, dict(width=[16, 32, 64]), seeds=6).run(show=False)
+    t = s.table('test_accuracy')
+    assert list(t.config) == ['majority', 'net, width=64'] and t.attrs['tried'] == 3
+    assert 'among 3 configurations tried' in ' '.join(repr(t).split()) and 'among 3 configurations tried' in t.markdown() and 'among 3 configurations tried' in t.latex()
+    hidden = s.runs().set_index('config').test_accuracy[['net', 'net, width=32']].map('{:.5g}'.format)
+    page = s.report(tmp_path/'r.html').read_text()
+    assert not [v for v in hidden if f'>{v}<' in page]
+
+def test_confirm_asks_fresh_seeds(tmp_path):
+    "Among useless values the best is partly luck: fresh seeds take it back"
+    Made.score = staticmethod(lambda r, seed: .8 + .01*noise(r.key, seed))
+    s = study(tmp_path, dict(width=list(range(1, 30))), seeds=6, recipe=Recipe('digits', net, width=1)).run(show=False)
+    assert s.decisions()[0].kept == 'net'                                         # 28 useless values, none kept
+    c = s.confirm(show=False)
+    assert c.study.seeds == list(range(6, 12)) and c.chosen == s.best().label and 'among 29 configurations tried' in repr(c)
+    old,new = (x.runs().groupby('config').valid_accuracy.mean() for x in (s, c.study))
+    assert old[c.chosen] - .8 > .004 > abs(new[c.chosen] - .8)                    # the truth is .8
+    assert repr(s.confirm(show=False)) == repr(c)                                   # asked again, the same runs
+    with pytest.raises(ArgumentError, match='not fresh'): s.confirm(seeds=[5, 6])
+
+@pytest.mark.parametrize('design, told', [('grid', {'width', 'activation', 'width × activation'}), (D.factorial(1/2), {'width', 'activation'}), (D.factorial(), {'width', 'activation', 'width × activation'})])
+def test_effects_of_designs_cover_the_truth(tmp_path, design, told):
+    s = study(tmp_path, dict(width=[16, 64], activation=['relu', 'tanh'], depth=[1, 2], batch_size=[64, 32]), seeds=10, design=design, baselines=None).run(show=False)
+    found = {e.axis: e for e in s.effects()}
+    assert told <= {a for a, e in found.items() if e.told} <= told | {'width × activation'}
+    for a, true in dict(width=.03, activation=.04, depth=0, batch_size=0, placebo=0).items(): assert found[a].difference.low - .002 < true < found[a].difference.high + .002, (a, found[a].difference)
+    if design == D.factorial(1/2): assert len(s.runs().config.unique()) == 9 and 'the interactions are, with each other' in s.effects().note
+
+def test_effects_of_a_search_and_of_imported_logs_are_correlations(tmp_path):
+    s = study(tmp_path, dict(width=Range(8, 64), depth=Range(1, 4)), seeds=3, design=search(8), baselines=None).run(show=False)
+    assert {e.meaning[:13] for e in s.effects()} == {'a correlation'}
+    g = study(tmp_path, dict(width=[16, 64]), 'log', seeds=6, design='grid', baselines=None, placebo=False).run(show=False)
+    with g.store.transaction() as db: db.execute('UPDATE study SET declaration=? WHERE name=?', (json.dumps(g._declared | dict(imported=True)), 'log'))
+    assert 'correlation' in repr(g.effects())
+
+def test_a_search_goes_on_with_the_same_trials(tmp_path):
+    axes = dict(width=Range(4, 256, log=True), depth=Range(1, 4), activation=['relu', 'tanh'])
+    whole = study(tmp_path, axes, 'whole', seeds=3, design=search(12, pruner='median'), baselines=None).run(show=False)
+    Made.most = 11
+    cut = study(tmp_path, axes, 'cut', seeds=3, design=search(12, pruner='median'), baselines=None)
+    with pytest.raises(KeyboardInterrupt): cut.run(show=False)
+    assert len(cut.runs().query("status == 'done'")) == 11
+    with cut.store.transaction() as db: db.execute("UPDATE run SET status='queued', worker=NULL WHERE status='running'")   # its worker is gone
+    Made.most = math.inf
+    cut.run(show=False)
+    assert sorted(cut.runs().config.unique()) == sorted(whole.runs().config.unique()) and cut.decisions()[0].why == whole.decisions()[0].why
+    assert 'gave up' in whole.decisions()[0].why and len(whole.runs()) < 12*3 and set(whole.runs().status) == {'done'}
+
+def test_one_name_one_recipe(tmp_path):
+    s = study(tmp_path, dict(width=[16, 64]), seeds=6).run(show=False)
+    before = s.store.query('SELECT * FROM run'),s.store.query('SELECT * FROM study')
+    with pytest.raises(StudyError, match='another recipe') as e: study(tmp_path, dict(width=[16, 64]), seeds=6, recipe=Recipe('digits', net, lr=.1)).run(show=False)
+    assert 'lr  0.001 → 0.1' in str(e.value) and "Study('s 2'" in str(e.value)
+    assert (s.store.query('SELECT * FROM run'), [{k: v for k, v in r.items() if k not in ('owner', 'beat')} for r in s.store.query('SELECT * FROM study')]) == (before[0], [{k: v for k, v in r.items() if k not in ('owner', 'beat')} for r in before[1]])
+    Made.lost = staticmethod(lambda *_: True)
+    study(tmp_path, None, 'broken', seeds=1, baselines=None).run(show=False)                                        # nothing of it was finished: the recipe may be mended
+    Made.lost = staticmethod(lambda *_: False)
+    assert len(study(tmp_path, None, 'broken', seeds=1, baselines=None, recipe=Recipe('digits', net, lr=.1)).run(show=False).table()) == 1
+
+def test_failed_runs_are_counted_and_a_broken_base_is_left(tmp_path):
+    Made.lost = staticmethod(lambda r, seed: not r.is_estimator and r['width'] == 16 and seed == 3)
+    s = study(tmp_path, [dict(width=[16, 32]), dict(depth=[1, 2])], seeds=6, recipe=Recipe('digits', net, width=16)).run(show=False)
+    assert s.decisions()[0].kept == 'net, width=32' and 'has not finished all its seeds' in s.decisions()[0].why
+    row = s.table().set_index('config').loc['net']
+    assert (row.n, row.failed) == (5, 1)
+    Made.lost = staticmethod(lambda r, seed: not r.is_estimator and r['width'] == 32)
+    assert study(tmp_path, [dict(width=[16, 32, 64]), dict(depth=[1, 2])], 'gone', seeds=6).run(show=False).decisions()[0].kept == 'net, width=64'   # a value whose runs all fail hinders no other
+    Made.lost = staticmethod(lambda r, seed: not r.is_estimator)
+    with pytest.raises(StudyError, match='No configuration has finished'): study(tmp_path, [dict(width=[16, 32]), dict(depth=[1, 2])], 'none', seeds=6).run(show=False)
+
+def test_several_data_sets_each_have_their_base_and_baselines(tmp_path):
+    level = dict(digits=0., breast_cancer=.1)
+    Made.score = staticmethod(lambda r, seed: truth(r, seed, str(r['data'])) + level[r['data']])
+    s = study(tmp_path, dict(data=['digits', 'breast_cancer'], width=[16, 64]), seeds=10, design='grid').run(show=False)
+    t = s.table().set_index('config')
+    assert t.base.dropna().to_dict() | {} == {'net, width=64': 'net', 'net, data=breast_cancer, width=64': 'net, data=breast_cancer'} | {k: v for k, v in t.base.dropna().items() if k.startswith(('majority', 'net, placebo'))}
+    assert abs(t.gain['net, data=breast_cancer'] - .3) < .03                          # against the baseline on the same data
+    a = s.across().set_index('method')
+    assert a.improvement['net, width=64'] > .75 and a.meaningful['net, width=64'] and a.n.tolist() == [20, 20]
+
+# ---- how often is it wrong? ----
+def test_studies_in_which_nothing_is_true_rarely_keep_anything():
+    import pandas as pd
+    rng,kept = np.random.default_rng(0),0
+    for _ in range(150):
+        luck = rng.normal(0, .01, 6)
+        runs = pd.DataFrame([dict(run=0, config=f'c{c}', kind='model', seed=s, status='done', valid_accuracy=.9 + luck[s] + rng.normal(0, .005)) for c in range(5) for s in range(6)])
+        kept += decide(runs, 'c0', [f'c{c}' for c in range(1, 5)]).kept != 'c0'
+    assert kept/150 <= .05   # one-sided: at most 2.5 % are promised
+
+# ---- designs ----
+@settings(max_examples=15, deadline=None)
+@given(st.integers(3, 9), st.integers(1, 4))
+def test_fractions_are_balanced_orthogonal_and_hold_the_base(k, p):
+    def f(a0=0, a1=0, a2=0, a3=0, a4=0, a5=0, a6=0, a7=0, a8=0): ...
+    recipe,axes = Recipe('digits', f),{f'a{i}': [0, 1] for i in range(k)}
+    if k > 2**(k-p) - 1 or k - p < 2:
+        with pytest.raises(ArgumentError): D.factorial_design(recipe, axes, fraction=2.**-p)
+        return
+    vs = D.factorial_design(recipe, axes, fraction=2.**-p)
+    x = np.array([[2*v.recipe[a] - 1 for a in axes] for v in vs])
+    assert len(vs) == 2**(k-p) and (x == -1).all(1).any() and not x.sum(0).any() and (x.T@x == len(vs)*np.eye(k)).all()
+    mixed = D.confounded(axes, 2.**-p)
+    for name, others in mixed.items():   # what is said to be one column is one column, up to its sign
+        column = lambda n: np.prod([x[:, int(a[1:])] for a in n.split(' × ')], axis=0)
+        for o in others: assert abs((column(name)*column(o)).sum()) == len(vs)
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(1e-6, 1e3), st.floats(1.01, 1e4), st.booleans(), st.floats(0, 1), st.integers(2, 9))
+def test_ranges_stay_inside_and_go_to_text_and_back(low, factor, log, u, n):
+    r = Range(low, low*factor, log=log, n=n)
+    assert r.low <= r.at(u) <= r.high and r.values[0] == r.low and r.values[-1] == r.high and all(r.low <= v <= r.high for v in r.values) and r.values == sorted(r.values)
+    assert axis_from_json(json.loads(json.dumps(axis_to_json(r)))) == r
+    assert abs(r.at(u) - r.low) < 1e-3*r.high or abs(r.place(r.at(u)) - u) < .02 or not .001 < u < .999
+
+@settings(max_examples=30, deadline=None)
+@given(st.fixed_dictionaries(dict(lr=st.floats(1e-6, 1), epochs=st.integers(1, 50), batch_size=st.integers(1, 512), patience=st.none() | st.integers(1, 9), metrics=st.none() | st.just(('accuracy', 'f1')), width=st.integers(1, 99) | st.none(), activation=st.text(max_size=8), placebo=st.integers(0, 3))))
+def test_recipes_go_to_a_file_and_back(tmp_path_factory, given_):
+    r = Recipe('digits', net, **given_)
+    assert Recipe.load(r.save(tmp_path_factory.mktemp('r')/'r.toml')).key == r.key
