@@ -314,6 +314,7 @@ class Combinator(Function[A, B]):
             self._declare(structure_of(sizes))
         if self._declared is None: raise ArgumentError(f'{who(self)} does not know its input yet.', got=str(self.signature), fix='.on("B", 28, 28).build(), or call it')
         self._make(self._declared)
+        self._written()
         return self
     def _make(self, structure):
         walk,u = Walk(),Unifier()
@@ -372,6 +373,7 @@ class Combinator(Function[A, B]):
     def _prepared(self, x):
         self._made_by(x)
         return self._written()
+    _prepared = torch._disable_dynamo(_prepared)   # types are no part of what is compiled
     def _made_by(self, x):
         if self._made or _symbolic(x): return
         if self._declared is not None: self._ready()
