@@ -47,6 +47,14 @@ def test_copied_saved_compiled_exported(f, x):
     assert torch.allclose(torch.export.export(f, (x,)).module()(x), y, atol=1e-6)
     with torch.no_grad(): assert torch.allclose(torch.compile(f, fullgraph=True, backend='eager')(x), y, atol=1e-6)
 
+def test_compiled_before_it_was_called():
+    x = torch.randn(3, 8, 8, 1)
+    f = mlp()
+    run = torch.compile(f, backend='eager')
+    assert torch.allclose(run(x), f(x)) and torch.allclose(run(x), f(x))
+    built = mlp().on('B', 8, 8, 1).build()
+    assert torch.allclose(torch.compile(built, backend='eager', fullgraph=True)(x), built(x))
+
 def test_many_members_at_once():
     "What a population needs: parameters stacked, one call"
     f,x = mlp(),torch.randn(3, 8, 8, 1)
