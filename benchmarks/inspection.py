@@ -108,5 +108,5 @@ if __name__ == '__main__':
     p = argparse.ArgumentParser()
     for flag in ('quick', 'watch', 'doctor'): p.add_argument(f'--{flag}', action='store_true')
     a = p.parse_args()
-    if not a.doctor: watching(3 if a.quick else 9)
+    if not a.doctor: watching(3 if a.quick else 7)
     if not a.watch: doctor(3 if a.quick else 5)
