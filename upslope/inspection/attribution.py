@@ -30,8 +30,8 @@ def _captum():
     except ImportError as e: raise PackageMissing('Attribution is computed by Captum, which is not installed.', got=str(e), fix='pip install captum, or upslope[attribution]') from e
     return captum.attr
 
-def _saliency(model, x, target, baseline, n_steps): return _captum().Saliency(model).attribute(x, target=target, abs=False)
-def _gradient_times_input(model, x, target, baseline, n_steps): return _captum().InputXGradient(model).attribute(x, target=target)
+def _saliency(model, x, target, baseline, n_steps): return _captum().Saliency(model).attribute(x.clone().requires_grad_(), target=target, abs=False)
+def _gradient_times_input(model, x, target, baseline, n_steps): return _captum().InputXGradient(model).attribute(x.clone().requires_grad_(), target=target).detach()
 def _integrated(model, x, target, baseline, n_steps): return _captum().IntegratedGradients(model).attribute(x, baselines=baseline, target=target, n_steps=n_steps, internal_batch_size=max(256, len(x)))
 METHODS = dict(saliency=_saliency, input_x_gradient=_gradient_times_input, integrated_gradients=_integrated)
 
