@@ -44,7 +44,7 @@ for i in range(PAIRS):
 print('ROWS' + json.dumps(rows))
 """
 
-def measure(units, pairs=11, seconds=3):
+def measure(units, pairs=7, seconds=6):
     "((processor, wall) with, the same without, drawings) for each pair"
     manager, client = start_new_kernel(kernel_name='python3')
     said = []
@@ -61,7 +61,7 @@ def measure(units, pairs=11, seconds=3):
     return json.loads(''.join(said).partition('ROWS')[2].splitlines()[0])
 
 if __name__ == '__main__':
-    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 11
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     print(f'{"dense units":>12} {"processor":>10}   quartiles        {"wall":>6}   drawings per fit')
     for units in (64, 1024):
         rows = measure(units, pairs)

@@ -93,16 +93,29 @@ def meanings(symbol):
     title = ('Parameter', 'Default', 'Meaning') if rows and len(rows[0]) == 3 else ('Parameter', 'Meaning')
     return '\n'.join(f"| {' | '.join(row)} |" for row in [title, ['---']*len(title), *rows]) if rows else ''
 
-def entry(name, symbol, module):
-    "One definition as an object of Sphinx's Python domain, and the anchor that links in prose lead to"
+def anchor(name): return f'```{{raw}} html\n<a id="{name.lower()}"></a>\n```'
+
+def methods(name, symbol, given):
+    "The public methods that stand in the body of a class: an anchor for each, and what it says of itself"
+    found = []
+    for method in given:
+        made = vars(symbol).get(method)
+        made = made.fget if isinstance(made, property) else getattr(symbol, method, None)
+        said = inspect.getdoc(made) if getattr(made, '__doc__', None) else None
+        found.append(anchor(f'{name}.{method}'))
+        if said: found.append(f'````{{py:method}} {method}{call(made)}\n\n' + '\n\n'.join(filter(None, [LINKS.linkify(said), meanings(made)])) + '\n````')
+    return found
+
+def entry(name, symbol, module, given=()):
+    "One definition as an object of Sphinx's Python domain, and the anchor that links in prose lead to; `given`: the methods in the body of a class"
     kind = 'class' if isinstance(symbol, type) else 'method' if '.' in name else 'function'
     own = symbol.__doc__ if isinstance(symbol, type) else inspect.getdoc(symbol)
     page, line = f"{INI['git_url']}/blob/{INI['branch']}/{module.__name__.replace('.', '/')}", ''
     if inspect.getsourcefile(module).endswith('__init__.py'): page += '/__init__'
     try: line = f'#L{inspect.getsourcelines(symbol)[1]}'
     except (OSError, TypeError): pass   # an object without source, such as a partial
-    body = '\n\n'.join(filter(None, [LINKS.linkify(inspect.cleandoc(own or '')), meanings(symbol), f'[source]({page}.py{line})']))
-    return f'```{{raw}} html\n<a id="{name.lower()}"></a>\n```\n\n`````{{py:{kind}}} {name}{call(symbol)}\n:module: {module.__name__}\n\n{body}\n`````'
+    body = '\n\n'.join(filter(None, [LINKS.linkify(inspect.cleandoc(own or '')), meanings(symbol), f'[source]({page}.py{line})', *methods(name, symbol, given)]))
+    return f'{anchor(name)}\n\n`````{{py:{kind}}} {name}{call(symbol)}\n:module: {module.__name__}\n\n{body}\n`````'
 
 def entries(source, module_name):
     "An entry for each public definition in an exported cell"
@@ -110,7 +123,8 @@ def entries(source, module_name):
     names = [name for node in nodes for name in listify(showdoc_nm(node))]   # a method patched into two classes has two names
     names = [name for name in dict.fromkeys(names) if not name.rpartition('.')[2].startswith('_')]
     module = import_module(module_name) if names else None
-    return [mk_cell(entry(name, attrgetter(name)(module), module), 'markdown') for name in names]
+    bodies = {node.name: [n.name for n in node.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and not n.name.startswith('_')] for node in nodes if isinstance(node, ast.ClassDef)}
+    return [mk_cell(entry(name, attrgetter(name)(module), module, dict.fromkeys(bodies.get(name, ()))), 'markdown') for name in names]
 
 # -- pages ------------------------------------------------------------------------------------------------------------
 def page_links(text, folder):
@@ -174,6 +188,7 @@ def stage(source, target, page, figures):
     nb.cells = [cell for cell in nb.cells if cell.source]
     for number, cell in enumerate(nb.cells):
         cell.pop('idx_', None)
+        cell.metadata.pop('execution', None)   # how long it took is no part of the page
         cell.id = cell.get('id') or f'entry-{number}'
     nb.metadata.setdefault('kernelspec', dict(display_name='python3', language='python', name='python3'))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,10 @@ Docs: https://upslope.github.io/upslope/13-surface/all.html.md"""
 __all__ = []
 
 # %% ../nbs/13-surface/06_all.ipynb #6d9c5e45
+from importlib import import_module
 import upslope
 
 # %% ../nbs/13-surface/06_all.ipynb #06f08298
 __all__ = list(upslope.public_names())
 
-def __getattr__(name:str): return getattr(upslope, name)
+def __getattr__(name:str): return getattr(import_module(f'upslope.{upslope.public_names()[name]}') if name in __all__ else upslope, name)

@@ -114,6 +114,8 @@ def test_functions_of_a_module_and_of_a_script_are_rebuilt(script):
     study = Study.open('s', script.parent/'store.db')
     assert study['dense, width=8'].recipe['model'](8)[1].out_features == 8
     assert study.recipe['model'].__module__.startswith('recipe_')
+    about = json.loads(study.store.query("SELECT context FROM run WHERE status='done' LIMIT 1")[0]['context'])   # what is recorded with each run
+    assert about['data'] == study.recipe.dataset(0).version and {'python', 'torch', 'upslope', 'cpu', 'cores', 'device', 'system', 'threads'} <= about.keys()
 
 def test_a_mistake_in_the_base_is_told_before_its_runs(tmp_path):
     "An unknown metric, data set, loss, optimiser or step, a loss that does not fit: one error in words, no network run, and what is stored stays"

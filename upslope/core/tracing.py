@@ -12,12 +12,12 @@ __all__ = ['torch_modules', 'elementwise', 'users_line', 'shown_line', 'window',
 import inspect, linecache, os, sys
 from fractions import Fraction
 import torch, torch.nn.functional as F
-from torch import nn, Tensor
+from torch import nn
 from torch.func import functional_call
-from .errors import ArgumentError, UpslopeError
+from .errors import UpslopeError
 from .shapes import Shape
-from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, shown, size
-from .unification import Mismatch, Unifier, Unsettled, settled, tensors
+from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, size
+from .unification import Mismatch, Unsettled, tensors
 
 # %% ../../nbs/01-core/06_tracing.ipynb #432625c8
 _ours = tuple(os.path.dirname(os.path.abspath(f)) + os.sep for f in (os.path.dirname(sys.modules['upslope.core.errors'].__file__), torch.__file__))

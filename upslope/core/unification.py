@@ -9,7 +9,7 @@ __all__ = ['Mismatch', 'Unsettled', 'Unifier', 'settled', 'tensors']
 
 # %% ../../nbs/01-core/05_unification.ipynb #57eaa4ce
 from fractions import Fraction
-from .signatures import Axes, Floor, Lead, Named, Pair, Product, Signature, Size, Some, Var, parse, product, shown, shown_size, size
+from .signatures import Axes, Floor, Lead, Named, Pair, Signature, Size, Some, Var, product, shown_size, size
 
 # %% ../../nbs/01-core/05_unification.ipynb #e1adf3b7
 class Mismatch(Exception):

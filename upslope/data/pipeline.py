@@ -8,6 +8,7 @@ Docs: https://upslope.github.io/upslope/03-data/pipeline.html.md"""
 __all__ = ['SklearnStep', 'as_step', 'Pipeline']
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #0bbfd257
+import html
 import numpy as np, torch
 from fasttransform import Pipeline as _Pipeline, Transform
 
@@ -90,6 +91,11 @@ class Pipeline(_Pipeline):
     @property
     def reversible(self): return all(getattr(o, 'reversible', hasattr(o, 'decodes')) for o in self.fs)  # does `decode` give back exactly what went in?
     def __repr__(self): return f"Pipeline([{', '.join(repr(o) if isinstance(o, Step) else o.name for o in self.fs)}])"
+    def _repr_html_(self):
+        "A row for each step: what it is, whether it has learned, whether it can be undone"
+        rows = [(repr(o) if isinstance(o, Step) else o.name, 'fitted' if getattr(o, 'fitted', True) else 'not fitted', 'reversible' if getattr(o, 'reversible', hasattr(o, 'decodes')) else 'one way') for o in self.fs]
+        cell = lambda v: f'<td style="text-align:left">{html.escape(v)}</td>'
+        return '<table><caption>Pipeline</caption>' + ''.join(f"<tr>{''.join(map(cell, r))}</tr>" for r in rows) + '</table>' if rows else '<code>Pipeline([])</code>'
     def __len__(self): return len(self.fs)
 
     def trace(self, x):

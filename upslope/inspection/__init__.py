@@ -6,7 +6,11 @@ Docs: https://upslope.github.io/upslope/05-inspection/index.html.md"""
 
 # %% auto #0
 __all__ = ['Tap', 'measure', 'curvature', 'noise_scale', 'LoopWatch', 'Watch', 'watch', 'PANELS', 'Case', 'NotApplicable',
-           'RULES', 'Checkup', 'Diagnosis', 'Evidence', 'Finding', 'Rule', 'diagnose', 'rule']
+           'RULES', 'Checkup', 'Diagnosis', 'Evidence', 'Finding', 'Rule', 'diagnose', 'rule', 'Predictions',
+           'predictions', 'Snapshots', 'Surface', 'interpolate', 'loss_surface', 'path_surface', 'Attribution',
+           'attribute', 'plot_randomization', 'randomization_check', 'Projection', 'activations', 'embed',
+           'Calibration', 'batch_table', 'class_balance', 'duplicates', 'outliers', 'plot_class_balance',
+           'plot_outliers', 'show_batch']
 
 # %% ../../nbs/05-inspection/index.ipynb #f9dacd75
 from .hooks import Tap, measure
@@ -16,6 +20,14 @@ from .views import PANELS
 from .case import Case, NotApplicable
 from .doctor import RULES, Checkup, Diagnosis, Evidence, Finding, Rule, diagnose, rule
 from . import rules_data, rules_model, rules_training   # importing them registers their rules
+from .predictions import Predictions, predictions
+from .landscape import Snapshots, Surface, interpolate, loss_surface, path_surface
+from .attribution import Attribution, attribute, plot_randomization, randomization_check
+from .embeddings import Projection, activations, embed
+from .mistakes import Calibration
+from .data_views import batch_table, class_balance, duplicates, outliers, plot_class_balance, plot_outliers, show_batch
 
 _all_ = ['Tap', 'measure', 'curvature', 'noise_scale', 'LoopWatch', 'Watch', 'watch', 'PANELS',
-         'Case', 'NotApplicable', 'RULES', 'Checkup', 'Diagnosis', 'Evidence', 'Finding', 'Rule', 'diagnose', 'rule']
+         'Case', 'NotApplicable', 'RULES', 'Checkup', 'Diagnosis', 'Evidence', 'Finding', 'Rule', 'diagnose', 'rule',
+         'Predictions', 'predictions', 'Snapshots', 'Surface', 'interpolate', 'loss_surface', 'path_surface', 'Attribution', 'attribute', 'plot_randomization', 'randomization_check',
+         'Projection', 'activations', 'embed', 'Calibration', 'batch_table', 'class_balance', 'duplicates', 'outliers', 'plot_class_balance', 'plot_outliers', 'show_batch']

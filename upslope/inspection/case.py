@@ -353,8 +353,14 @@ class Case:
     @cached_property
     def zero_loss(self):
         "The loss of output zero: where a network whose last layer starts small starts"
-        pred,(_,ys) = self.ran['pred'],self.batch()
-        with torch.no_grad(): return _value(self.loss_of(torch.zeros_like(pred), ys))
+        pred,(_,ys) = self.ran['pred'],self.train.head(256)
+        with torch.no_grad(): return _value(self.loss_of(pred.new_zeros(len(ys[0]), *pred.shape[1:]), ys))
+    @cached_property
+    def start_loss(self):
+        "The loss of up to 256 rows in training mode: one small batch would be noise"
+        self.ran
+        model,(xs,ys) = self.copy(),self.train.head(256)
+        with seeded(0, 'start'), torch.no_grad(), _own_threads(): return _value(self.loss_of(first_tensor(model(*xs)), ys))
     @cached_property
     def chance(self):
         "The loss of the best constant output, over the rows of training: what can be had without looking at the inputs"

@@ -178,7 +178,7 @@ def loss_reduction(case):
 def initial_loss(case):
     case.need('train', 'loss_func')
     if case.trained: raise NotApplicable('the model is no longer at its start')
-    loss,zero = case.ran['loss'],case.zero_loss
+    loss,zero = case.start_loss,case.zero_loss
     if not math.isfinite(loss): raise NotApplicable('the loss is no number')
     if case.ran.get('loss_numel', 1) != 1: raise NotApplicable('the loss is no single number')
     if case.classes:
@@ -186,7 +186,7 @@ def initial_loss(case):
         if loss > 1.5*zero: return Evidence(f'the loss of the untrained network is {loss:.3f}; without knowledge of {max(c, 2)} classes it would be {zero:.3f} (output zero)', {'loss': loss, 'output zero': zero, 'best constant': case.chance}, bars={'loss': loss, 'output zero': zero, 'best constant': case.chance}, axis='loss')
     elif zero > 3*case.chance: return Evidence(f'the targets lie far from zero: an output of zero costs {zero:.4g}, the best constant {case.chance:.4g}; the first steps only move the bias', {'loss': loss, 'output zero': zero, 'best constant': case.chance}, bars={'loss': loss, 'output zero': zero, 'best constant': case.chance}, axis='loss', severity='note', remedy="target_pipeline=['standardize'], or start the last bias at the targets' mean")
 
-@rule('the network cannot learn one batch by heart', 'model', 'error', 'a bug between input and loss, a graph that is cut, labels of another order, or far too few weights', 'look at the other findings first; then at one row: its input, output, target', 'Karpathy 2019, A recipe for training neural networks (overfit one batch); Smith et al.')
+@rule('the network cannot learn one batch by heart', 'model', 'error', 'a bug between input and loss, a graph that is cut, labels of another order, or far too few weights', 'look at the other findings first; then at one row: its input, output, target', 'Karpathy 2019, A recipe for training neural networks (overfit one batch)')
 def cannot_overfit(case):
     case.need('train', 'loss_func')
     if case.y is None: raise NotApplicable('there are no targets')

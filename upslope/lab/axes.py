@@ -31,12 +31,13 @@ class Range:
         self.low,self.high,self.log,self.n = (int(low), int(high), log, n) if self.integer else (float(low), float(high), log, n)
 
     def _ends(self): a, b = (self.low - .5, self.high + .5) if self.integer else (self.low, self.high); return (math.log(max(a, self.low/2)), math.log(b)) if self.log else (a, b)
+    def _short(self, v): return float(f'{v:.{4 + max(0, math.ceil(math.log10(max(abs(self.low), abs(self.high))/(self.high - self.low))))}g}')   # more digits where the ends are close
     def at(self, u:float):   # u: from 0 to 1
         "The value at `u` of the way; whole numbers have equal shares of it"
         a, b = self._ends()
         v = a + u*(b - a)
         v = math.exp(v) if self.log else v
-        return min(self.high, max(self.low, round(v) if self.integer else float(f'{v:.4g}')))
+        return min(self.high, max(self.low, round(v) if self.integer else self._short(v)))
     def place(self, value) -> float:
         "Where `value` lies, 0 at the low end and 1 at the high one"
         a, b = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
@@ -47,7 +48,7 @@ class Range:
         a, b = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         found = [a + i*(b - a)/(self.n - 1) for i in range(self.n)]
         found = [math.exp(v) if self.log else v for v in found]
-        middle = [round(v) if self.integer else min(self.high, max(self.low, float(f'{v:.4g}'))) for v in found[1:-1]]
+        middle = [round(v) if self.integer else min(self.high, max(self.low, self._short(v))) for v in found[1:-1]]
         return list(dict.fromkeys([self.low, *middle, self.high]))
     def __eq__(self, other): return isinstance(other, Range) and vars(self) == vars(other)
     def __hash__(self): return hash((self.low, self.high, self.log, self.n, self.integer))

@@ -280,7 +280,7 @@ def pairs_figure(
             v = grid[i,j]
             if not np.isfinite(v): continue
             ax.add_patch(Rectangle((j-.5, i-.5), 1, 1, lw=0, facecolor=_COLOURS[0 if (v > 0) == (mode == 'max') else 1], alpha=.06 + .5*min(1, abs(v)/size)))   # see-through: the page may be dark
-            text = (f'{v:+.{digits}f}' if len(names) <= 12 else '') + ('•' if told[i,j] else '')   # more numbers than that are too small to read
+            text = (f'{v:+.{max(0, digits - (abs(v) >= 10))}f}' if len(names) <= 12 else '') + ('•' if told[i,j] else '')   # more numbers than that are too small to read
             if text: ax.text(j, i, text, ha='center', va='center', fontsize=min(8, 62/len(names)))
     ax.set(xlim=(-.5, len(names)-.5), ylim=(len(names)-.5, -.5))
     ax.set_xticks(range(len(names)), [_label(c, 16) for c in names], rotation=45, ha='right', rotation_mode='anchor'); ax.set_yticks(range(len(names)), [_label(c, 20) for c in names])

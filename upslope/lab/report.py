@@ -146,8 +146,9 @@ def write_report(
     against = 'least-squares estimates, seed by seed' if design or found is not None else f'difference to the {"base" if "base" in runs else "reference, " + reference}, with the same seed'
     if drawn: figures.append(_figure_html(drawn, 'effects', f'Effect of each axis: {against}; one dot per seed, bar: {level:.0%} interval of the mean. Coloured where the effect can be told after correction for all comparisons.'))
     if places: figures.append(_figure_html(parallel_figure(runs, places, metric, mode), 'parallel', f'Settings and outcome: one line per configuration, ending at its mean {name(metric)}; darker is better.'))
-    if 3 <= runs[runs.status == 'done'].config.nunique() <= 16:
-        square = pairs_figure(runs, metric, mode, level)
+    real = runs[runs.kind != 'placebo']
+    if 3 <= real[real.status == 'done'].config.nunique() <= 16:
+        square = pairs_figure(real, metric, mode, level)
         if square: figures.append(_figure_html(square, 'pairs', f'All pairs: {name(metric)} of the row minus the column, same seed, best mean rank first; a dot: told apart as a ranking (Friedman, then Holm over all pairs). Blue: the row is better.'))
     curves = []
     if history is not None and len(history):

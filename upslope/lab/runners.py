@@ -126,17 +126,20 @@ class RayWorkers(Workers):
     def __init__(self, store, study, n=None, checkpoint_s=30., threads=1,
         address:str=None,   # of a cluster; None: $RAY_ADDRESS, the cluster that we are connected to, or a new one on this machine
     ):
-        self.ray,self.address,self.ours = _needs('ray', 'ray'),address or os.environ.get('RAY_ADDRESS'),False
-        if self.address and self.address not in ('auto', 'local') and not self.ray.is_initialized(): _reach(self.address)
+        self.ray,self.address,self.ours = _needs('ray', 'ray'),address or os.environ.get('RAY_ADDRESS') or 'local',False
+        if self.address not in ('auto', 'local') and not self.ray.is_initialized(): _reach(self.address)
         super().__init__(store, study, n, checkpoint_s, threads)
     def default_n(self):
         self.open()
         return max(1, int(self.ray.cluster_resources().get('CPU', 1)))
     def open(self):
         if self.ray.is_initialized(): return
-        more = {} if self.address and self.address != 'local' else dict(num_cpus=n_cores(), include_dashboard=False)
-        try: self.ray.init(self.address, log_to_driver=False, logging_level='error', **more)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as e: raise WorkerError('Ray does not start.', got=f'address={self.address!r}: {e}') from e
+        more = {} if self.address != 'local' else dict(num_cpus=n_cores(), include_dashboard=False)
+        for left in (2, 1, 0):
+            try: self.ray.init(self.address, log_to_driver=False, logging_level='error', **more); break
+            except Exception as e:   # also bare ones: Ray gives its own node 30 s to come up, which a busy machine may need twice
+                self.ray.shutdown()
+                if not left or 'timed out during startup' not in str(e): raise WorkerError('Ray does not start.', got=f'address={self.address!r}: {e}') from e
         self.ours = True
     def close(self):
         if self.ours: self.ray.shutdown()

@@ -296,6 +296,14 @@ def _best_of(self:Study, runs, configs, metric, mode):
     means = runs[runs.config.isin(configs)&(runs.status == 'done')].groupby('config', sort=False)[metric].mean() if configs else []
     return None if not len(means) else means.idxmax() if mode == 'max' else means.idxmin()
 
+@patch
+def keep(self:Study):
+    "Write the declaration into the store, to be run later by `Study.open(name).run()` or a queue; runs that are there already are kept"
+    self._refuse_another_recipe()
+    if self._declared.get('bases'): return   # it has begun: what it declared and decided so far stays
+    with self.store.transaction() as db:
+        db.execute('INSERT INTO study (name, declaration, created) VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET declaration=excluded.declaration', (self.name, json.dumps(Sheet(self, self._metric, self._mode).text), time.time()))
+
 # %% ../../nbs/06-lab/20_study.ipynb #2eab3230
 @patch
 def _together(self:Study, sheet, base, wait, board):

@@ -6,12 +6,12 @@ Docs: https://upslope.github.io/upslope/06-lab/worker.html.md"""
 
 # %% auto #0
 __all__ = ['leave_with', 'default_loss', 'result_names', 'Scorer', 'run_estimator', 'Stopped', 'Paused', 'RunLogger',
-           'RunCheckpoint', 'make_learner', 'run_network', 'execute', 'probe', 'context', 'work_on', 'Pulse', 'work',
-           'again']
+           'RunCheckpoint', 'make_learner', 'run_network', 'execute', 'probe', 'context', 'about_data', 'work_on',
+           'Pulse', 'work', 'again']
 
 # %% ../../nbs/06-lab/10_worker.ipynb #137f7888
 import importlib.metadata, inspect, json, math, os, platform, shutil, subprocess, sys, threading, time, traceback
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 # %% ../../nbs/06-lab/10_worker.ipynb #17eea2e5
@@ -199,7 +199,18 @@ def context() -> dict:
     found = dict(python=platform.python_version(), **{n: _version(n) for n in names}, system=f'{platform.system()} {platform.machine()}', threads=torch.get_num_threads(),
                  device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu')
     said = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'], capture_output=True, text=True)
-    return found | (dict(code=said.stdout.strip()) if said.returncode == 0 else {})
+    return found | dict(cpu=_processor(), cores=os.cpu_count()) | (dict(code=said.stdout.strip()) if said.returncode == 0 else {})
+def _processor():
+    "The processor's own name"
+    try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
+    except (OSError, StopIteration): return platform.processor() or platform.machine()
+@lru_cache
+def _data_version(data): return Recipe.from_json(data).dataset(0).version
+def about_data(recipe:Recipe) -> dict:
+    "Which version of the data a run has seen"
+    try: return dict(data=_data_version(recipe.estimator(_no_model).to_json()))
+    except Exception: return {}   # the run itself says what is wrong with its data
+def _no_model(): "It has a name and no arguments, so that one recipe stands for all on the same data"
 def _version(name):
     try: return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError: return None
@@ -219,6 +230,7 @@ def work_on(store:Store, claim, about:dict, checkpoint_s:float=30., why:str=None
     try:
         _refuse_changed(json.loads(claim.recipe))
         recipe = Recipe.from_json(claim.recipe)
+        about = about | about_data(recipe)
         checkpoint = None if recipe.is_estimator else RunCheckpoint(path, checkpoint_s, claim.until, writer.flush)
         results = execute(recipe, claim.seed, partial(writer.log, claim), checkpoint)
         end = partial(store.finish, claim, results, about, 'estimator' if recipe.is_estimator else 'loop', why)

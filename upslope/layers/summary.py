@@ -11,9 +11,10 @@ __all__ = ['Row', 'rows_of', 'short', 'Summary', 'in_notebook']
 import html, math, sys
 from fastcore.basics import patch
 from torch import nn, Tensor
-from ..core.composition import FanOut, Parallel, Residual, Route
+from ..core.composition import Residual, Route
 from ..core.errors import ArgumentError, unknown
-from ..core.functions import Combinator, Function, chain_of, name_of
+from ..core.functions import Combinator, FanOut, Function, Parallel, chain_of
+from ..core.joints import name_of
 from ..core.signatures import Axes, Lead, Named, Pair, Some
 from .layer import Layer, MaskOf
 from .model import InputLayer, Model, Ref, Sequential, leaves_of_shapes

@@ -7,14 +7,14 @@ Docs: https://upslope.github.io/upslope/13-surface/explorer.html.md"""
 # %% auto #0
 __all__ = ['face', 'Axis', 'Explorer', 'bars', 'explore_model', 'explore_study']
 
-# %% ../../nbs/13-surface/11_explorer.ipynb #c8fb7674
+# %% ../../nbs/13-surface/11_explorer.ipynb #0a74a646
 import numbers
 from html import escape
 from ..core.errors import ArgumentError, DataError
 from .chart import COLORS, chart, short
 from .live import front_end
 
-# %% ../../nbs/13-surface/11_explorer.ipynb #1fd67878
+# %% ../../nbs/13-surface/11_explorer.ipynb #d3ca790e
 def face(value) -> str:   # HTML
     "How a notebook would show it"
     if isinstance(value, str): return value if value.lstrip().startswith('<') else f'<pre>{escape(value)}</pre>'
@@ -85,7 +85,7 @@ class Explorer:
         if front_end() == 'live': shown = {**self.widget()._repr_mimebundle_(), **shown}
         return shown
 
-# %% ../../nbs/13-surface/11_explorer.ipynb #9da24f24
+# %% ../../nbs/13-surface/11_explorer.ipynb #a874faa7
 def bars(values:dict) -> str:   # HTML
     "Shares between 0 and 1 as horizontal bars"
     return '<table style="font-size:90%">' + ''.join(f'<tr><td style="text-align:right">{escape(str(k))}</td><td style="text-align:left"><span style="display:inline-block;height:.8em;width:{12*v:.2f}em;background:{COLORS[0]}"></span> {v:.3f}</td></tr>' for k,v in values.items()) + '</table>'
@@ -135,7 +135,7 @@ def explore_model(
     explorer = Explorer(draw, **{names[i]: (float(low[i]), float(high[i])) for i in chosen})
     return explorer.set(**{names[i]: float(min(max(start[i], low[i]), high[i])) for i in chosen})
 
-# %% ../../nbs/13-surface/11_explorer.ipynb #991c238d
+# %% ../../nbs/13-surface/11_explorer.ipynb #35eae635
 def explore_study(
     study,             # a `Study` with finished runs
     metric:str=None,   # a final number; None: the one that decides
@@ -161,6 +161,6 @@ def explore_study(
         said = f'<div><b>{escape(found)}</b>: {escape(metric)} ' + (f'{i.mean:.4f}' + (f' [{i.low:.4f}, {i.high:.4f}]' if i.low is not None and i.high > i.low else '') + f', n={i.n}' if i.n else 'no finished run') + '</div>'
         logged = history[history.run.isin(its.run) & (history.metric == metric)]
         curves = {f'seed {s}': (g.epoch + 1, g.value) for s,g in ((s, logged[logged.run == r]) for r,s in zip(its.run, its.seed)) if len(g)}
-        return said + (chart(dict(list(curves.items())[:6]), metric, 'epoch') if curves else '')
+        return said + (chart(dict(list(curves.items())[:6]), metric, 'epoch', width=440) if curves else '')
     explorer = Explorer(draw, **values)
     return explorer.set(**{a: v for a,v in next(iter(tried.values())).items()})

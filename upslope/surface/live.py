@@ -7,11 +7,11 @@ Docs: https://upslope.github.io/upslope/13-surface/live.html.md"""
 # %% auto #0
 __all__ = ['Curve', 'duration', 'front_end', 'when_clicked', 'LiveLearner']
 
-# %% ../../nbs/13-surface/09_live.ipynb #25a6c05d
+# %% ../../nbs/13-surface/09_live.ipynb #ddc98bb7
 from ..data.batches import import_fastai
 import_fastai()
 
-# %% ../../nbs/13-surface/09_live.ipynb #d76fdb86
+# %% ../../nbs/13-surface/09_live.ipynb #b3f75af9
 import math, signal, sys, threading, time
 from html import escape
 from fastai.callback.core import Callback, CancelFitException
@@ -21,7 +21,7 @@ from ..core.errors import ArgumentError
 from ..inspection import Checkup
 from .chart import chart, short
 
-# %% ../../nbs/13-surface/09_live.ipynb #d1a08809
+# %% ../../nbs/13-surface/09_live.ipynb #54165734
 class Curve:
     "At most `most` rows of numbers, evenly spaced over all that were added"
     def __init__(self, most:int=300): self.most,self.rows,self.every,self.n = most,[],1,0
@@ -31,7 +31,7 @@ class Curve:
         if len(self.rows) >= self.most: self.rows,self.every = self.rows[::2],2*self.every
     def column(self, i:int) -> list: return [row[i] for row in self.rows]
 
-# %% ../../nbs/13-surface/09_live.ipynb #9a02637c
+# %% ../../nbs/13-surface/09_live.ipynb #6dcbbb8e
 def duration(
     seconds:float,   # [s]
 ) -> str:
@@ -43,14 +43,14 @@ def duration(
     if s < 3600: return f'{s//60} min {s%60} s'
     return f'{s//3600} h {s%3600//60} min'
 
-# %% ../../nbs/13-surface/09_live.ipynb #1644260f
+# %% ../../nbs/13-surface/09_live.ipynb #3570b6f5
 def front_end() -> str:
     "'live': a notebook whose kernel can be talked to; 'page': something that shows HTML; 'text'"
     shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
     if shell is None or type(shell).__name__ == 'TerminalInteractiveShell': return 'text'
     return 'live' if getattr(shell, 'kernel', None) is not None else 'page'
 
-# %% ../../nbs/13-surface/09_live.ipynb #5de0accd
+# %% ../../nbs/13-surface/09_live.ipynb #77a608f9
 def when_clicked(button, do):
     "Call `do()` at each click, though the kernel be busy; it must be quick and safe in another thread"
     comm = getattr(button, 'comm', None)
@@ -61,12 +61,12 @@ def when_clicked(button, do):
         return route(data, default)
     comm._reply_subshell_for = heard
 
-# %% ../../nbs/13-surface/09_live.ipynb #6b7d7e4d
+# %% ../../nbs/13-surface/09_live.ipynb #c5d2d9ce
 class LiveLearner(Callback):
     "Shows a fit while it runs: curves, learning rate, samples per second, time left; pauses or stops it"
     order = 55   # after Recorder (50), whose numbers we show; before ProgressCallback (60), whose place we take
     def __init__(self,
-        every:float=.5,   # redraw at most so often [s]; less often where drawing would take more than a hundredth of the time
+        every:float=.5,   # redraw at most so often [s]; less often where drawing and sending would take more than a hundredth of the time
     ):
         if not every > 0: raise ArgumentError('LiveLearner cannot redraw so often.', got=f'{every=}', need='a number of seconds > 0')
         self.every,self.status,self.findings = every,'waiting',[]
@@ -112,8 +112,6 @@ class LiveLearner(Callback):
         now = time.perf_counter()
         if now >= self._next and self.status == 'training': self._tick(now)
 
-    def after_epoch(self):
-        if self.status == 'training': self._next = 0.
     def after_cancel_fit(self): self.status = 'stopped' if self.stopping else 'ended early'
     def after_fit(self):
         if self.status in ('training', 'stopped', 'ended early'): self._close('done' if self.status == 'training' else self.status)
@@ -139,14 +137,14 @@ class LiveLearner(Callback):
         end = time.perf_counter()
         if self.status == 'training' and end - now > .1 and self.box is not None: self._draw(end)   # after a pause
         self.waited += max(0., end - now - .1) if end - now > .1 else 0.
-        self._next = end + .05
+        self._next = end + .1
 
     def _draw(self, now):
         if self.box is None: return
         self.view.value = self.html()
         self.pause_button.description,self.pause_button.icon = ('Go on', 'play') if self.paused else ('Pause', 'pause')
         took = time.perf_counter() - now
-        self._draw_at = now + max(self.every, 100*took)
+        self._draw_at = now + max(self.every, 250*took)   # other threads send what we have drawn: about as much again
 
     def _open(self):
         import ipywidgets as w

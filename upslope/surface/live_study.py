@@ -7,7 +7,7 @@ Docs: https://upslope.github.io/upslope/13-surface/live_study.html.md"""
 # %% auto #0
 __all__ = ['MARKS', 'ENDED', 'MOST', 'State', 'grid', 'page', 'OpenRun', 'LiveStudy']
 
-# %% ../../nbs/13-surface/10_live_study.ipynb #539bd5dc
+# %% ../../nbs/13-surface/10_live_study.ipynb #def40b09
 import ctypes, math, threading, time
 from html import escape
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..lab.statistics import mean_interval
 from .chart import chart
 from .live import duration, front_end, when_clicked
 
-# %% ../../nbs/13-surface/10_live_study.ipynb #cac193c6
+# %% ../../nbs/13-surface/10_live_study.ipynb #470004ea
 MARKS = dict(done=('●', '#009e73'), running=('◐', '#e69f00'), queued=('○', '#888888'), failed=('✕', '#d55e00'), stopped=('■', '#cc79a7'), paused=('‖', '#56b4e9'))   # Okabe and Ito's colours; the shapes say it too
 ENDED = ('done', 'failed', 'stopped')
 MOST = 40   # seeds that get a mark each; above, the marks are counted
@@ -57,7 +57,7 @@ class State:
         if self.next: said.append(f'next: {self.next[0]}, seed {self.next[1]}')
         return said
 
-# %% ../../nbs/13-surface/10_live_study.ipynb #f8b0eab2
+# %% ../../nbs/13-surface/10_live_study.ipynb #ce2b0343
 def grid(state:State) -> str:   # HTML
     "The configurations and their runs as a table"
     if state.runs is None: return ''
@@ -78,7 +78,7 @@ def page(state:State) -> str:   # HTML
     bar = f'<div style="height:4px;background:rgba(128,128,128,.25);border-radius:2px;max-width:640px"><div style="height:4px;width:{100*done:.1f}%;background:#0072b2;border-radius:2px"></div></div>'
     return f'<div class="upslope-study" style="font-size:13px;line-height:1.5"><div>{escape(first)}</div>{bar}' + ''.join(f'<div>{escape(l)}</div>' for l in rest) + grid(state) + '</div>'
 
-# %% ../../nbs/13-surface/10_live_study.ipynb #d2722d3d
+# %% ../../nbs/13-surface/10_live_study.ipynb #121b67db
 class OpenRun:
     "A run of a study, to be looked at"
     def __init__(self, study:Study, run:int):
@@ -100,7 +100,7 @@ class OpenRun:
         said = f'<pre style="max-height:16em;overflow:auto">{escape(error[0])}</pre>' if error else ''
         return f'<div style="font-size:13px"><b>{escape(first)}</b><div><code>{escape(recipe)}</code></div><div style="display:flex;flex-wrap:wrap">{"".join(chart(c, k, "epoch", points=c) for k,c in curves.items())}</div>{said}</div>'
 
-# %% ../../nbs/13-surface/10_live_study.ipynb #9d40aaa2
+# %% ../../nbs/13-surface/10_live_study.ipynb #b8e1eb12
 class LiveStudy:
     "Shows a study while it runs, from what its store holds"
     def __init__(self,
@@ -142,7 +142,7 @@ class LiveStudy:
         run:int,   # its number, as in `study.runs()`
     ):
         "Take one run out: at once if it waits, at the end of its epoch if it is training"
-        if not hasattr(self.study.store, 'stop'): raise ArgumentError('This store cannot cancel a single run.', fix='live.stop() interrupts the whole study')
+        if run not in set(self.study.runs().run): raise ArgumentError('The study has no such run.', got=f'{run=}')
         self.study.store.stop([run], 'cancelled by hand')
     def open(self, run:int) -> OpenRun:
         "A run to be looked at"

@@ -12,8 +12,7 @@ __all__ = ['LOSSES', 'CrossEntropy', 'Loss', 'as_loss', 'METRICS', 'as_metric', 
            'CutMixCallback', 'MixUpCallback', 'ProgressiveResizing', 'Diverged', 'MixedPrecision', 'Profile',
            'StopOnNaN', 'ConsoleLogger', 'LivePlot', 'MLflowLogger', 'SQLiteLogger', 'TensorBoardLogger', 'WandbLogger',
            'DictBatches', 'LRFinder', 'Predictor', 'tune_loader', 'Distributed', 'agree', 'everyones', 'launch',
-           'n_processes', 'rank', 'share', 'whole', 'AddressedDropout', 'NotStackable', 'Population',
-           'PopulationBasedTraining']
+           'n_processes', 'rank', 'whole', 'AddressedDropout', 'NotStackable', 'Population', 'PopulationBasedTraining']
 
 # %% ../../nbs/04-train/index.ipynb #eb81704d
 from .losses import LOSSES, CrossEntropy, Loss, as_loss
@@ -31,7 +30,7 @@ from .diagnosis import Diverged, MixedPrecision, Profile, StopOnNaN
 from .trackers import ConsoleLogger, LivePlot, MLflowLogger, SQLiteLogger, TensorBoardLogger, WandbLogger
 from .use import DictBatches, LRFinder, Predictor
 from ..data.batches import tune_loader
-from .processes import agree, everyones, launch, n_processes, rank, share, whole
+from .processes import agree, everyones, launch, n_processes, rank, whole
 from .distributed import Distributed
 from .stacking import AddressedDropout
 from .program import NotStackable
@@ -42,5 +41,5 @@ _all_ = ['LOSSES', 'CrossEntropy', 'Loss', 'as_loss', 'METRICS', 'as_metric', 'l
          'Recorder', 'columns', 'last_row', 'Learner', 'EarlyStopping', 'Patience', 'CSVLogger', 'EpochLogger', 'JSONLogger', 'Checkpoint', 'load_best',
          'EMA', 'SWA', 'FreezePlan', 'GradientAccumulation', 'GradientClip', 'GradientNoise', 'ReduceOnPlateau', 'CutMixCallback', 'MixUpCallback', 'ProgressiveResizing',
          'Diverged', 'MixedPrecision', 'Profile', 'StopOnNaN', 'ConsoleLogger', 'LivePlot', 'MLflowLogger', 'SQLiteLogger', 'TensorBoardLogger', 'WandbLogger',
-         'DictBatches', 'LRFinder', 'Predictor', 'tune_loader', 'Distributed', 'agree', 'everyones', 'launch', 'n_processes', 'rank', 'share', 'whole',
+         'DictBatches', 'LRFinder', 'Predictor', 'tune_loader', 'Distributed', 'agree', 'everyones', 'launch', 'n_processes', 'rank', 'whole',
          'AddressedDropout', 'NotStackable', 'Population', 'PopulationBasedTraining']

@@ -1,0 +1,153 @@
+"""What many runs cost: a whole study against joblib over skorch, Ray Tune over Lightning, and a hand-written pool of processes.
+
+    python benchmarks/lab.py                                 40 settings x 5 seeds
+    python benchmarks/lab.py --settings 200                  1,000 runs
+    python benchmarks/lab.py --settings 4 --epochs 3         to see it work
+    python benchmarks/lab.py --only study,plain              some contenders
+
+Every contender trains the same runs: a network of 64-64-64-10 units on scikit-learn's digits, Adam, batches of 64, validated
+after each epoch; settings are learning rates and weight decays, drawn once. Each is a program of its own, started one after
+another in changing order, and does the whole: start, imports, data, training on all cores, and a table with mean and standard
+deviation of each setting over its seeds; the study also stores every epoch and tests its differences. Wall clock, the median over rounds.
+Peers that are not installed are left out: pip install upslope[bench]
+"""
+import os
+os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', OMP_WAIT_POLICY='passive')
+import argparse, importlib.util, itertools, json, math, statistics, subprocess, sys, tempfile, time
+from pathlib import Path
+
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+def settings(n):
+    "n pairs of learning rate and weight decay, the same for all"
+    import numpy as np
+    rng = np.random.default_rng(0)
+    return [(float(f'{10**a:.4g}'), float(f'{10**b:.4g}')) for a, b in zip(rng.uniform(-4, -2, n), rng.uniform(-6, -3, n))]
+
+def mlp():
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+def parts(seed):
+    "Training and validation part as the study divides them, standardised"
+    from upslope.data import Pipeline, sources
+    d = sources.digits(split=seed)
+    pipe = Pipeline(('standardize',)).fit(d.train.x)
+    return pipe(d.train.x).flatten(1), d.train.y, pipe(d.valid.x).flatten(1), d.valid.y
+
+def table(rows):
+    "The table that everybody makes"
+    import pandas as pd
+    return pd.DataFrame(rows, columns=['lr', 'wd', 'seed', 'accuracy']).groupby(['lr', 'wd']).accuracy.agg(['count', 'mean', 'std'])
+
+# ---- the contenders ----
+def study(pairs, seeds, epochs):
+    from upslope.lab import Recipe, Study
+    recipe = Recipe('digits', mlp, epochs=epochs, lr=pairs[0][0], weight_decay=pairs[0][1], schedule='constant')
+    axes = dict(lr=[lr for lr, _ in pairs])
+    class Listed:   # the settings that all contenders train: a design like any other
+        name,together,options = 'grid',True,{}
+        def variants(self, recipe, axes, label=None):
+            from upslope.lab.design import Variant, label_of
+            return [Variant(label_of(label or 'mlp', dict(lr=lr, weight_decay=wd)) if i else 'mlp', recipe.but(lr=lr, weight_decay=wd)) for i, (lr, wd) in enumerate(pairs)]
+        def to_json(self): return 'grid'
+    with tempfile.TemporaryDirectory() as folder:
+        s = Study('bench', recipe, axes, seeds=seeds, baselines=None, design='grid', placebo=False, store=Path(folder)/'store.db')
+        s.design = Listed()
+        s.run(show=False)
+        found = s.table()
+        engines = s.runs().engine.value_counts().to_dict() if 'engine' in s.runs() else {}
+        return found['mean'].tolist(), f"engines: {engines or 'loop'}"
+
+def _plain_run(job):
+    import torch
+    torch.set_num_threads(1)
+    lr, wd, seed, epochs = job
+    x, y, vx, vy = parts(seed)
+    torch.manual_seed(seed)
+    model,loss = mlp(),torch.nn.CrossEntropyLoss()
+    opt = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=wd, fused=True)
+    for _ in range(epochs):
+        model.train()
+        for i in torch.randperm(len(x)).split(64):
+            loss(model(x[i]), y[i]).backward(); opt.step(); opt.zero_grad()
+        model.eval()
+        with torch.no_grad(): accuracy = (model(vx).argmax(1) == vy).float().mean().item()
+    return lr, wd, seed, accuracy
+
+def plain(pairs, seeds, epochs):
+    import multiprocessing
+    with multiprocessing.get_context('spawn').Pool(WORKERS) as pool:
+        rows = pool.map(_plain_run, [(lr, wd, s, epochs) for s in range(seeds) for lr, wd in pairs], chunksize=4)
+    return table(rows)['mean'].tolist(), ''
+
+def _skorch_run(lr, wd, seed, epochs):
+    import torch
+    from skorch import NeuralNetClassifier
+    from skorch.dataset import Dataset
+    from skorch.helper import predefined_split
+    torch.set_num_threads(1)
+    x, y, vx, vy = parts(seed)
+    torch.manual_seed(seed)
+    model = NeuralNetClassifier(mlp(), criterion=torch.nn.CrossEntropyLoss, optimizer=torch.optim.Adam, optimizer__weight_decay=wd, optimizer__fused=True, lr=lr, max_epochs=epochs, batch_size=64, iterator_train__shuffle=True,
+                                train_split=predefined_split(Dataset(vx, vy)), verbose=0).fit(x, y)
+    return lr, wd, seed, model.history[-1, 'valid_acc']
+
+def joblib_skorch(pairs, seeds, epochs):
+    from joblib import Parallel, delayed
+    return table(Parallel(n_jobs=WORKERS)(delayed(_skorch_run)(lr, wd, s, epochs) for s in range(seeds) for lr, wd in pairs))['mean'].tolist(), ''
+
+def ray_lightning(pairs, seeds, epochs):
+    import logging
+    import ray
+    from ray import tune
+    here = str(Path(__file__).resolve().parent)
+    def trainable(config):
+        import sys, warnings; sys.path.insert(0, here); warnings.filterwarnings('ignore')
+        import lightning as L, torch
+        from lab import mlp, parts
+        torch.set_num_threads(1); logging.getLogger('lightning.pytorch').setLevel(logging.ERROR)
+        x, y, vx, vy = parts(config['seed'])
+        class Module(L.LightningModule):
+            def __init__(self): super().__init__(); self.model = mlp()
+            def training_step(self, batch, _): return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+            def validation_step(self, batch, _): self.log('accuracy', (self.model(batch[0]).argmax(1) == batch[1]).float().mean())
+            def configure_optimizers(self): return torch.optim.Adam(self.parameters(), lr=config['pair'][0], weight_decay=config['pair'][1], fused=True)
+        L.seed_everything(config['seed'], verbose=False)
+        load = lambda a, b, bs, shuffle: torch.utils.data.DataLoader(torch.utils.data.TensorDataset(a, b), batch_size=bs, shuffle=shuffle)
+        trainer = L.Trainer(max_epochs=epochs, accelerator='cpu', logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+        trainer.fit(Module(), load(x, y, 64, True), load(vx, vy, len(vx), False))
+        return dict(accuracy=trainer.callback_metrics['accuracy'].item())
+    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        results = tune.Tuner(trainable, param_space=dict(pair=tune.grid_search(pairs), seed=tune.grid_search(list(range(seeds)))), run_config=tune.RunConfig(storage_path=folder, verbose=0)).fit()
+        rows = [(*r.config['pair'], r.config['seed'], r.metrics['accuracy']) for r in results]
+    return table(rows)['mean'].tolist(), ''
+
+CONTENDERS = dict(study=(study, ()), plain=(plain, ()), joblib_skorch=(joblib_skorch, ('joblib', 'skorch')), ray_lightning=(ray_lightning, ('ray', 'lightning')))
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--settings', type=int, default=40); parser.add_argument('--seeds', type=int, default=5); parser.add_argument('--epochs', type=int, default=20)
+    parser.add_argument('--rounds', type=int, default=1); parser.add_argument('--only', default=','.join(CONTENDERS)); parser.add_argument('--one')
+    o = parser.parse_args()
+    if o.one:
+        means, note = CONTENDERS[o.one][0](settings(o.settings), o.seeds, o.epochs)
+        return print(json.dumps(dict(best=max(means), n=len(means), note=note)))
+    names = [n for n in o.only.split(',') if all(importlib.util.find_spec(m) for m in CONTENDERS[n][1])]
+    times,said = {n: [] for n in names},{}
+    for r in range(o.rounds):
+        for n in names if r % 2 == 0 else names[::-1]:
+            begin = time.perf_counter()
+            done = subprocess.run([sys.executable, __file__, '--one', n, '--settings', str(o.settings), '--seeds', str(o.seeds), '--epochs', str(o.epochs)], capture_output=True, text=True)
+            times[n].append(time.perf_counter() - begin)
+            if done.returncode: said[n] = done.stderr.strip().splitlines()[-1:]; times[n][-1] = math.nan
+            else: said[n] = json.loads(done.stdout.strip().splitlines()[-1])
+    mid = {n: statistics.median(t) for n, t in times.items()}
+    ratio = lambda n: f"{mid[n]/mid['study']:.1f} x" if 'study' in mid and n != 'study' else ''
+    print(f'{o.settings} settings x {o.seeds} seeds, {o.epochs} epochs, {WORKERS} processes; the whole program, wall clock')
+    print(f"{'':<16}{'seconds':>9}{'ms a run':>10}{'study is':>12}  best mean")
+    for n in names:
+        print(f"{n:<16}{mid[n]:>9.1f}{1000*mid[n]/(o.settings*o.seeds):>10.0f}{ratio(n):>12}  {said[n]['best']:.4f} {said[n]['note']}" if isinstance(said[n], dict) else f'{n:<16} failed: {said[n]}')
+
+if __name__ == '__main__': main()

@@ -1,0 +1,98 @@
+"A watch reads what fastai's ActivationStats reads, changes nothing, and is the same in our Learner, in fastai's and in a plain loop"
+import random
+import numpy as np, pytest, torch
+from fastai.callback.hook import ActivationStats
+from fastai.learner import Learner as Theirs
+from torch import nn
+import cases
+from upslope.inspection import RULES, Checkup, Watch, diagnose, watch
+from upslope.layers import LSTM, Dense, MultiHeadAttention
+from upslope.train import GradientClip, Learner as Ours
+
+def made(kind, cbs=(), dropout=0., **kwargs):
+    torch.manual_seed(0); random.seed(0)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, 10))
+    return kind(cases.dls(), model, loss_func=nn.CrossEntropyLoss(), cbs=list(cbs), **kwargs)
+def fitted(learn, epochs=1, **kwargs):
+    with learn.no_bar(), learn.no_logging(): learn.fit(epochs, 3e-3, **kwargs)
+    return learn
+def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+
+@pytest.mark.parametrize('kind', [Ours, Theirs])
+def test_the_numbers_are_those_of_activation_stats(kind):
+    w, stats = Watch(budget=1e9), ActivationStats(with_hist=False)
+    learn = fitted(made(kind, [w, stats]))
+    for i, layer in enumerate(('0', '3')):
+        means, stds = w.series('activation', 'mean')[layer], w.series('activation', 'std')[layer]
+        assert len(means) >= 8
+        for step in means.index:
+            assert means[step] == pytest.approx(stats.stats[step][i]['mean'], abs=1e-5)
+            assert stds[step] == pytest.approx(stats.stats[step][i]['std'], rel=2e-3)     # theirs divides by n - 1
+
+def test_both_learners_and_a_plain_loop_give_the_same_history():
+    frames = []
+    for kind in (Ours, Theirs):
+        w = Watch(budget=1e9)
+        fitted(made(kind, [w], opt_func=lambda params, lr: __import__('fastai.optimizer').optimizer.OptimWrapper(params, torch.optim.Adam, lr=lr)))
+        frames.append(w.history)
+    learn = made(Ours)
+    opt, f = torch.optim.Adam(learn.model.parameters(), 3e-3), nn.CrossEntropyLoss()
+    with watch(learn.model, opt, f, budget=1e9) as w:
+        for x, y in learn.dls.train: opt.zero_grad(); f(learn.model(x), y).backward(); opt.step()
+    frames.append(w.history)
+    one, *others = [h[h['of'] != 'time'].reset_index(drop=True) for h in frames]
+    for other in others:
+        assert (one[['step', 'layer', 'of', 'statistic']] == other[['step', 'layer', 'of', 'statistic']]).all().all()
+        assert np.allclose(one.value, other.value, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+@pytest.mark.parametrize('kind', [Ours, Theirs])
+@pytest.mark.parametrize('cbs', [lambda: [Watch(budget=1e9, curvature=2)], lambda: [Checkup(show=None)], lambda: [Watch(budget=.1), Checkup(show=None), GradientClip(norm=1.)]])
+def test_training_goes_on_bit_for_bit_as_if_nobody_looked(kind, cbs):
+    cbs = cbs()
+    plain = [GradientClip(norm=1.)] if any(isinstance(cb, GradientClip) for cb in cbs) else []
+    a, b = fitted(made(kind, plain, dropout=.2), 2), fitted(made(kind, cbs, dropout=.2), 2)
+    assert torch.equal(weights(a), weights(b))
+
+def test_other_layers_are_seen():
+    torch.manual_seed(0)
+    class Net(nn.Module):
+        def __init__(self): super().__init__(); self.embed, self.attend, self.rnn, self.out = nn.Embedding(17, 8), nn.MultiheadAttention(8, 2, batch_first=True), LSTM(6), Dense(10)
+        def forward(self, x): e = self.embed(x); return self.out(self.rnn(self.attend(e, e, e)[0]))
+    x, y = cases.table('digits')
+    x, net = x.long(), Net()
+    net(x[:2])
+    opt, f = torch.optim.Adam(net.parameters()), nn.CrossEntropyLoss()
+    with watch(net, opt, f, budget=1e9) as w:
+        for i in range(0, 256, 64): opt.zero_grad(); f(net(x[i:i+64]), y[i:i+64]).backward(); opt.step()
+    assert set(w.series('activation', 'std').columns) >= {'embed', 'attend', 'rnn', 'out'}
+    assert not w.history.value.isna().all()
+
+def test_large_tensors_are_estimated_closely():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 1200), nn.ReLU(), nn.Linear(1200, 10))
+    (x, y), _ = cases.parts()
+    opt, f = torch.optim.SGD(net.parameters(), .1), nn.CrossEntropyLoss()
+    before, grads = net[0].weight.detach().clone(), []
+    with watch(net, opt, f, budget=1e9) as w:
+        for i in (0, 64):
+            opt.zero_grad(); f(net(x[i:i+64]), y[i:i+64]).backward(); grads.append(torch.cat([net[0].weight.grad.flatten(), net[0].bias.grad])); opt.step()
+            if i == 0: ratio = ((net[0].weight - before).norm()/before.norm()).item()
+    assert w.series('weight', 'update_ratio')['0'].iloc[0] == pytest.approx(ratio, rel=.03)
+    assert w.series('gradient', 'cosine')['0'].iloc[0] == pytest.approx(torch.cosine_similarity(*grads, dim=0).item(), abs=.05)
+    assert w.series('gradient', 'norm')['0'].iloc[0] == pytest.approx(grads[0].norm().item(), rel=1e-4)
+
+def test_a_rule_of_ones_own_and_back():
+    from upslope.inspection import rule
+    @rule('the model is called Sequential', severity='note')
+    def sequential(case): return isinstance(case.model, nn.Sequential) and f'{len(case.model)} parts'
+    try: assert diagnose(cases.mlp(), rules='sequential')['sequential'].evidence.text == '3 parts'
+    finally: del RULES['sequential']
+
+def test_diagnosis_of_a_model_alone_and_in_fastais_learner():
+    alone = diagnose(cases.mlp())
+    assert not alone.alarms and 'no training data were given' in alone.skipped.values()
+    learn = fitted(made(Theirs, [Watch(budget=1e9)]), 8)
+    found = diagnose(learn)
+    assert not found.alarms and len(found.passed) > 25, found
+    broken = made(Theirs); broken.model.append(nn.Softmax(1))
+    assert 'softmax_before_loss' in diagnose(broken)

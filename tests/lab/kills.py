@@ -1,0 +1,189 @@
+"""kill -9 at random moments: training with checkpoints, store creation, migration, bare logging, artefacts.
+
+  python tests/lab/kills.py 500     so many kills, spread over the scenes; prints what was found, fails at the first loss
+
+A parent that has loaded everything forks a child for each trial; the child says what the store has acknowledged, through a pipe.
+"""
+import json, os, random, signal, sqlite3, sys, time
+from pathlib import Path
+from torch import nn
+from upslope.core import StoreError
+from upslope.lab import Recipe, Store
+from upslope.lab.design import Variant, to_config
+from upslope.lab.store import APPLICATION, LAYOUTS, SCHEMA, Config
+from upslope.lab.worker import context, execute, work_on
+from upslope.data.saving import load_state, save_state
+
+def dense(width=8, dropout=.1): return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.Dropout(dropout), nn.LazyLinear(10))
+
+def fork(scene, *args):
+    "(pid, file of what the child says) of a child that does `scene`"
+    r,w = os.pipe()
+    pid = os.fork()
+    if pid: os.close(w); return pid, os.fdopen(r)
+    os.close(r)
+    def say(*words): os.write(w, (json.dumps(words) + '\n').encode())   # whole or not at all: shorter than a page
+    try: scene(say, *args)
+    except BaseException as e: say('error', f'{type(e).__name__}: {e}')
+    os._exit(0)
+
+def killed(scene, args, after_s, from_word):
+    "What a child acknowledged that was killed so long after it began, or after it said `from_word`, and whether it was still alive"
+    pid,said = fork(scene, *args)
+    early = []
+    while from_word and not any(from_word in o for o in early) and (line := said.readline()): early.append(line)
+    time.sleep(after_s)
+    alive = os.waitpid(pid, os.WNOHANG) == (0, 0)
+    if alive: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+    lines = early + said.read().splitlines()
+    said.close()
+    words = [json.loads(o) for o in lines]
+    errors = [w for w in words if w[0] == 'error']
+    assert not errors, errors
+    return words, alive
+
+# --- scenes, each in the child
+def train(say, path):
+    "A worker: claim, train with a checkpoint after each epoch, finish"
+    with Store(path) as store:
+        store.requeue('s')
+        say('open')
+        while claim := store.claim('s'):
+            log = store.log_rows
+            def told(rows):
+                said = log(rows)
+                for c, epoch, values in rows: say('logged', c.run, epoch, values)
+                return said
+            store.log_rows = told
+            work_on(store, claim, {}, checkpoint_s=1e-6)
+            say('done', claim.run)
+
+def create(say, path):
+    with Store(path) as store: say('open'); store.declare('s', [Config('c', 'k', '{}')], [0], {}); say('declared')
+
+def log(say, path):
+    "Transactions of twenty rows, as fast as they go"
+    with Store(path) as store:
+        store.requeue('s')
+        claim = store.claim('s')
+        first = store.query('SELECT coalesce(max(epoch), -1)+1 e FROM metric WHERE run=?', claim.run)[0]['e']
+        for epoch in range(first, first + 100_000):
+            store.log(claim, epoch, {f'm{i}': epoch + i/20 for i in range(20)})
+            say('logged', claim.run, epoch)
+
+def checkpoint(say, path, first):
+    "States written one after the other under new names, the last two kept, as `Checkpoint` does"
+    import torch
+    for n in range(first, first + 100_000):
+        save_state(path/f'step-{n:08d}', dict(n=n, w=torch.full((5000,), float(n))))
+        say('saved', n)
+        for old in sorted(path.glob('step-*.json'))[:-2]: old.unlink(); old.with_suffix('.safetensors').unlink()
+
+def old_store(path, runs=40):
+    "A store as the first layout had it, with numbers in it"
+    db = sqlite3.connect(path)
+    db.executescript(LAYOUTS[0] + f'PRAGMA application_id={APPLICATION}; PRAGMA user_version=1; PRAGMA journal_mode=WAL;')
+    db.execute("INSERT INTO study VALUES ('s', '{}', 1., NULL, NULL)")
+    db.execute("INSERT INTO recipe VALUES ('k', '{}')")
+    db.execute("INSERT INTO config VALUES ('s', 0, 0, 'c', 'k', 'model', NULL, NULL)")
+    for run in range(1, runs+1):
+        db.execute("INSERT INTO run (id, study, recipe, seed, status, created) VALUES (?, 's', 'k', ?, 'done', 1.)", (run, run))
+        db.executemany('INSERT INTO metric VALUES (?,?,?,?)', [(run, 'a', e, run + e/100) for e in range(100)])
+    db.commit(); db.close()
+
+# --- the trials, in the parent
+class Kills:
+    def __init__(self, folder, seed=0): self.folder,self.chance,self.count,self.trials,self.facts = Path(folder),random.Random(seed),{},{},{}
+    def kill(self, name, scene, args, low, high, from_word=None):
+        words,alive = killed(scene, args, self.chance.uniform(low, high), from_word)
+        self.count[name] = self.count.get(name, 0) + alive
+        self.trials[name] = self.trials.get(name, 0) + 1
+        return words
+    def opened(self, path):
+        "The store after a kill, and how long it took to open it"
+        began = time.perf_counter()
+        store = Store(path)
+        self.facts.setdefault('open_ms', []).append(1000*(time.perf_counter() - began))
+        assert store.query('PRAGMA integrity_check')[0]['integrity_check'] == 'ok'
+        return store
+
+    def training(self, n):
+        path = self.folder/'train.db'
+        recipes = [Recipe('digits', dense, epochs=6, lr=1e-2, width=w) for w in (4, 8)]
+        with Store(path) as s: s.declare('s', [to_config(Variant(f'w{r["width"]}', r), 0) for r in recipes], list(range(40)), {})
+        straight,said,done,trial = {},{},set(),0
+        while self.trials.get('training', 0) < n:
+            for word, *rest in self.kill('training', train, (path,), 0, .5, from_word=self.chance.choice(['open', 'logged', 'logged', 'done'])):
+                if word == 'logged': said[rest[0], rest[1]] = rest[2]
+                if word == 'done': done.add(rest[0])
+            with self.opened(path) as store:
+                there = {}
+                for r in store.query('SELECT run, name, epoch, value FROM metric'): there.setdefault((r['run'], r['epoch']), {})[r['name']] = r['value']
+                for key, values in said.items(): assert there.get(key) == values, f'run, epoch {key}: acknowledged {values}, there is {there.get(key)}'
+                status = {r['id']: r['status'] for r in store.query('SELECT id, status FROM run')}
+                assert all(status[run] == 'done' for run in done)
+                if not any(s in ('queued', 'running') for s in status.values()): break
+        with self.opened(path) as store:
+            for r in store.query("SELECT id, seed, recipe FROM run WHERE status='done' ORDER BY id LIMIT 6"):   # as if nobody had been killed
+                recipe = next(o for o in recipes if o.key == r['recipe'])
+                assert store.run(r['id']).results() == execute(recipe, r['seed']), f"run {r['id']} did not come out as it does without kills"
+            self.facts['runs done'] = store.query("SELECT count(*) n FROM run WHERE status='done'")[0]['n']
+            self.facts['epochs acknowledged'] = len(said)
+
+    def creating(self, n):
+        for i in range(n):
+            path = self.folder/f'new-{i}.db'
+            words = [w[0] for w in self.kill('creating', create, (path,), 0, .02)]
+            with self.opened(path) as store:
+                assert store.version == SCHEMA and ('declared' not in words or store.studies == ['s'])
+                store.declare('t', [Config('c', 'k', '{}')], [0], {})
+
+    def migrating(self, n):
+        for i in range(n):
+            path = self.folder/f'old-{i}.db'
+            old_store(path)
+            self.kill('migrating', create, (path,), 0, .02)
+            with self.opened(path) as store:
+                assert store.version == SCHEMA and store.query('SELECT count(*) n, sum(value) s FROM metric')[0] == dict(n=4000, s=sum(r + e/100 for r in range(1, 41) for e in range(100)))
+            kept = sqlite3.connect(path.with_name(path.name + '.v1'))
+            assert kept.execute('SELECT count(*) FROM metric').fetchone() == (4000,) and kept.execute('PRAGMA user_version').fetchone() == (1,)
+            kept.close()
+            assert not list(self.folder.glob(f'{path.name}.v1.part*'))
+
+    def logging(self, n):
+        path,last = self.folder/'log.db',-1
+        with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
+        for _ in range(n):
+            words = self.kill('logging', log, (path,), .01, .12)
+            last = max([last] + [w[2] for w in words])
+            with self.opened(path) as store:
+                rows = store.query('SELECT epoch, count(*) n, sum(value) s FROM metric GROUP BY epoch ORDER BY epoch')
+                assert [r['epoch'] for r in rows] == list(range(len(rows))) and len(rows) >= last+1, f'{last+1} acknowledged, {len(rows)} there'
+                assert all(r['n'] == 20 and abs(r['s'] - (20*r['epoch'] + 9.5)) < 1e-6 for r in rows), 'half a transaction'
+        self.facts['transactions acknowledged'] = last + 1
+
+    def checkpointing(self, n):
+        path,last = self.folder/'checkpoints',0
+        path.mkdir()
+        for _ in range(n):
+            last = max([last] + [w[1] for w in self.kill('checkpointing', checkpoint, (path, last + 1), .01, .1)])
+            for file in path.glob('step-*.json'):
+                state = load_state(file.with_suffix(''))   # none of those that have a name is half
+                assert bool((state['w'] == state['n']).all())
+            assert last == 0 or (path/f'step-{last:08d}.json').exists() or any(int(p.stem[5:]) > last for p in path.glob('step-*.json'))
+        self.facts['checkpoints acknowledged'] = last
+
+    def report(self):
+        ms = sorted(self.facts.pop('open_ms'))
+        return f"{sum(self.count.values())} kills of living processes in {sum(self.trials.values())} trials: {self.count}; opening with the check: median {ms[len(ms)//2]:.1f} ms, 99 % {ms[int(len(ms)*.99)]:.1f} ms, longest {ms[-1]:.1f} ms; {self.facts}"
+
+def run(folder, n, seed=0):
+    k = Kills(folder, seed)
+    k.training(n*3//10); k.creating(n//5); k.migrating(n//5); k.logging(n//5); k.checkpointing(n//10)
+    return k
+
+if __name__ == '__main__':
+    import tempfile
+    began = time.monotonic()
+    print(run(tempfile.mkdtemp(), int(sys.argv[1])).report())
+    print(f'{time.monotonic() - began:.0f} s')

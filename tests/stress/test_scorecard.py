@@ -1,0 +1,51 @@
+"`stress` finds differences that are there, and none that are not"
+import numpy as np, pytest, torch
+from torch import nn
+from upslope.core.seeds import seeded
+from upslope.data import loaders, sources
+from upslope.data.tables import RandomShift
+from upslope.stress import largest, stress
+from upslope.train import Learner
+
+def trained(augment=None, seed=0, epochs=10):
+    dls = loaders(sources.digits(), 64, seed=seed, pipeline=['standardize'], augment=augment)
+    with seeded(seed, 'scorecard'):
+        learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)), loss_func='cross_entropy', opt_func='adam', verbose=False)
+        learn.fit(epochs, 3e-3)
+    return learn
+
+def test_a_model_trained_on_shifted_pictures_breaks_later_under_shift_than_one_that_was_not():
+    plain,hardy = trained(),trained([RandomShift(2)], epochs=25)
+    card = stress(hardy, pushes=['shift'], baseline=plain)
+    assert card['shift'].verdict == 'breaks later', card
+    assert stress(plain, pushes=['shift'], baseline=hardy)['shift'].verdict == 'breaks sooner'
+
+def test_the_same_model_beside_itself_cannot_be_told_apart():
+    learn = trained(epochs=4)
+    for p in stress(learn, pushes=['rotation', 'occlusion', 'weight_noise'], baseline=learn).pushes:
+        assert p.verdict in ('cannot be told apart', 'neither breaks') and np.array_equal(p.model.scores, p.baseline.scores)
+
+def test_an_untrained_model_has_nothing_to_break():
+    learn = trained(epochs=0)
+    nn.init.zeros_(learn.model[-1].weight); nn.init.zeros_(learn.model[-1].bias)
+    card = stress(learn, pushes=['gaussian_noise'], baseline=None)
+    assert np.isnan(card['gaussian_noise'].model.point.point) and 'no better than' in str(card)
+
+def test_model_and_modes_are_left_as_they_were():
+    learn = trained(epochs=2)
+    learn.model.train()
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    stress(learn, pushes=['pgd', 'weight_noise', 'quantization', 'shift'], rows=50)
+    assert learn.model.training and all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
+
+def test_a_bare_module_with_a_pipeline_scores_as_its_learner():
+    learn = trained(epochs=4)
+    a,b = stress(learn, pushes='rotation', baseline=None),stress(learn.model, sources.digits(), pushes='rotation', pipeline=['standardize'], baseline=None)
+    assert np.array_equal(a['rotation'].model.scores, b['rotation'].model.scores)
+
+def test_the_step_that_is_weighed_leaves_batch_statistics_alone():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    found = largest(model, torch.randn(8, 4, 4, 1), 'input', megabytes=.5)
+    assert found.largest == 4 and found.why == 'the model takes no other size'
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
