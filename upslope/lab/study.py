@@ -19,7 +19,6 @@ from .design import Variant, as_design, check_labels, grid, label_of, to_config
 from .recipe import Recipe, as_json, from_json, show
 from .board import Board, in_words
 from .runners import make_workers
-from .planner import grouping
 from .store import PASSING, Store
 from .reading import Run
 import upslope.lab.halving   # Store.saved
@@ -402,6 +401,7 @@ def history(self:Study):
 @patch
 def plan(self:Study):
     "Frame with a row per configuration: how its runs stand; prints which runs go together as one program, and why"
+    from upslope.lab.planner import grouping   # loads torch
     print(*grouping(self.store, self.name), sep='\n')
     frame = self.runs()
     counts = frame.groupby(['step', 'config', 'kind'], sort=False).status.value_counts().unstack(fill_value=0)
