@@ -27,7 +27,7 @@ from upslope.data import Batches
 from upslope.train import Population
 
 QUICK = '--quick' in sys.argv
-PAIRS = 5 if QUICK else 11
+PAIRS = 5 if QUICK else 7
 
 def mlp(): return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 def normed(): return nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))

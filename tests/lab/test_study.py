@@ -44,7 +44,7 @@ def test_kill_nine_and_go_on(script):
         p = start(script)
         wait_for(path, min(len(before) + chance.randrange(4), 14), timeout=40)
         time.sleep(chance.uniform(0, .3))
-        workers = subprocess.run(['pgrep', '-f', f'upslope.lab.worker {path}'], capture_output=True, text=True).stdout.split()
+        workers = subprocess.run(['pgrep', '-f', f'upslope.lab.planner {path}'], capture_output=True, text=True).stdout.split()
         p.kill(); p.communicate()
         end = time.monotonic() + 10
         while any(Path(f'/proc/{w}').exists() and 'Z' not in Path(f'/proc/{w}/stat').read_text().rsplit(')')[1][:3] for w in workers) and time.monotonic() < end: time.sleep(.05)

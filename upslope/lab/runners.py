@@ -59,7 +59,10 @@ class Workers:
         n:int=None,              # how many; None: one per core
         checkpoint_s:float=30.,  # seconds between two checkpoints of a run
         threads:int=None,        # of each worker; None: its share of the cores, one if there are as many workers as cores
+        engine:str='auto',       # 'auto': runs of one family are trained together where it pays; 'loop': never; 'population': wherever it can be
     ):
+        if engine not in ('auto', 'loop', 'population'): raise ArgumentError('Workers do not know this engine.', got=f'{engine=}', have=('auto', 'loop', 'population'))
+        self.engine = engine
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1): raise ArgumentError('A study needs at least one worker.', got=f'workers={n!r}', fix='workers=None for one per core')
         if threads is not None and (not isinstance(threads, int) or threads < 1): raise ArgumentError('A worker needs at least one thread.', got=f'{threads=}', fix='threads=1')
         if not checkpoint_s > 0: raise ArgumentError('There is no such interval.', got=f'{checkpoint_s=}', need='seconds, > 0')
@@ -77,8 +80,8 @@ class Workers:
 
     def _start(self, i):
         name = uuid.uuid4().hex[:12]
-        command = [sys.executable, '-m', 'upslope.lab.worker', str(self.store.path.resolve()), self.study]
-        worker = self.launch(command, {**worker_env(self.threads), 'UPSLOPE_WORKER': name, 'UPSLOPE_CHECKPOINT_S': str(self.checkpoint_s)}, self.store.path.resolve().parent/'logs'/f'worker-{i}.log')
+        command = [sys.executable, '-m', 'upslope.lab.planner', str(self.store.path.resolve()), self.study]
+        worker = self.launch(command, {**worker_env(self.threads), 'UPSLOPE_WORKER': name, 'UPSLOPE_CHECKPOINT_S': str(self.checkpoint_s), 'UPSLOPE_ENGINE': self.engine, 'UPSLOPE_WORKERS': str(self.n)}, self.store.path.resolve().parent/'logs'/f'worker-{i}.log')
         return name, worker
 
     def start(self):

@@ -400,7 +400,9 @@ def history(self:Study):
 
 @patch
 def plan(self:Study):
-    "Frame with a row per configuration: what it changes, and how its runs stand"
+    "Frame with a row per configuration: how its runs stand; prints which runs go together as one program, and why"
+    from upslope.lab.planner import grouping   # loads torch
+    print(*grouping(self.store, self.name), sep='\n')
     frame = self.runs()
     counts = frame.groupby(['step', 'config', 'kind'], sort=False).status.value_counts().unstack(fill_value=0)
     return counts.reset_index()

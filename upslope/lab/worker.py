@@ -92,7 +92,7 @@ def run_estimator(recipe:Recipe, seed:int) -> dict:
     return score('valid', output(data.valid)) | score('test', output(data.test))
 
 # %% ../../nbs/06-lab/10_worker.ipynb #a10e173a
-from ..train import Checkpoint, Diverged, EarlyStopping, Learner, StopOnNaN   # before fastai: it silences a warning that fastai causes
+from ..train import AddressedDropout, Checkpoint, Diverged, EarlyStopping, Learner, StopOnNaN   # before fastai: it silences a warning that fastai causes
 from fastai.callback.core import CancelFitException, Callback
 
 # %% ../../nbs/06-lab/10_worker.ipynb #6eba654f
@@ -154,7 +154,7 @@ def make_learner(recipe:Recipe, seed:int):
         with torch.no_grad(): model(dls.train.one_batch()[0])
     stop = [EarlyStopping('valid_loss', patience=recipe['patience'])] if recipe['patience'] else []
     with seeded(seed, 'learner'):
-        learn = Learner(dls, model, loss_func=recipe['loss'] or default_loss(data.task), opt_func=recipe['opt'], cbs=stop, verbose=False)
+        learn = Learner(dls, model, loss_func=recipe['loss'] or default_loss(data.task), opt_func=recipe['opt'], cbs=[AddressedDropout(seed), *stop], verbose=False)
     return learn
 
 def run_network(recipe:Recipe, seed:int, log, checkpoint=None) -> dict:
@@ -223,7 +223,7 @@ def _refuse_changed(v):
         raise DataError(f"{v['ref']} was edited after this run was declared; its result would stand under the wrong recipe.", got='another source text than the recorded one', fix='declare the study again: the edited function has a key of its own')
     for o in v.values(): _refuse_changed(o)
 
-def work_on(store:Store, claim, about:dict, checkpoint_s:float=30.):
+def work_on(store:Store, claim, about:dict, checkpoint_s:float=30., why:str=None):   # why: for the record, why it is trained alone
     "Execute one claimed run and write down how it ended"
     writer = Writer(store, tell=lambda text: print(text, file=sys.stderr))
     path,keep = store.folder(claim.run)/'checkpoints',False
@@ -233,7 +233,7 @@ def work_on(store:Store, claim, about:dict, checkpoint_s:float=30.):
         about = about | about_data(recipe)
         checkpoint = None if recipe.is_estimator else RunCheckpoint(path, checkpoint_s, claim.until, writer.flush)
         results = execute(recipe, claim.seed, partial(writer.log, claim), checkpoint)
-        end = partial(store.finish, claim, results, about, 'estimator' if recipe.is_estimator else 'loop')
+        end = partial(store.finish, claim, results, about, 'estimator' if recipe.is_estimator else 'loop', why)
     except Paused: end,keep = partial(store.pause, claim),True
     except Stopped as e: end = partial(store.stopped, claim, e.numbers, about, 'loop')
     except Exception as e:

@@ -7,8 +7,8 @@ Docs: https://upslope.github.io/upslope/04-train/choice.html.md"""
 # %% auto #0
 __all__ = ['GAIN', 'bind', 'Loop', 'prove', 'probe', 'footprint', 'memory_budget', 'Explanation', 'choose']
 
-# %% ../../nbs/04-train/18_choice.ipynb #0eff66c6
-import copy, gc, os, statistics, time
+# %% ../../nbs/04-train/18_choice.ipynb #a8d64ec3
+import copy, gc, os, time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 import torch
@@ -18,7 +18,7 @@ from .program import Layout, NotStackable, Program
 from .rows import Rows
 from .stacking import Stacking, readdress
 
-# %% ../../nbs/04-train/18_choice.ipynb #f23dd7ce
+# %% ../../nbs/04-train/18_choice.ipynb #5860e160
 def bind(
     model,     # a module, changed: its tensors become views
     layout,    # its `Layout`
@@ -75,7 +75,7 @@ class Loop:
         preds = torch.stack([torch.zeros_like(some) if p is None else p for p in preds])
         return (preds, torch.stack(losses)) if y is not None else preds
 
-# %% ../../nbs/04-train/18_choice.ipynb #fd0ad15d
+# %% ../../nbs/04-train/18_choice.ipynb #187aa932
 class _Bench:
     def __init__(self, models, loss, opt, xs, y, stacked, places=(), values=(), compile=False, shared=False):
         self.layout = layout = Layout(models[0])
@@ -95,7 +95,7 @@ class _Bench:
         self.steps += 1
         return losses
 
-# %% ../../nbs/04-train/18_choice.ipynb #dedef4db
+# %% ../../nbs/04-train/18_choice.ipynb #53d620a0
 def _double(t): return t.double() if t.is_floating_point() else t
 
 def prove(
@@ -120,13 +120,14 @@ def prove(
     if not gaps[worst] <= 1e-9: raise NotStackable('Stacked, the model gives another result than alone.', got=f'{worst} differ by {gaps[worst]:.1e} after 3 steps in float64', need='at most 1e-09', fix="train the members one after another: engine='loop'")
     return gaps[worst]
 
-# %% ../../nbs/04-train/18_choice.ipynb #e0a98222
+# %% ../../nbs/04-train/18_choice.ipynb #5eac16a9
 def _burst(f, seconds):
-    "Seconds of one call, over as many as fit"
-    f(); n,start = 0,time.perf_counter()
+    "Seconds of one call, over as many as fit; on the CPU those that the process had, whatever else the machine does"
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    f(); n,start = 0,clock()
     while True:
         f(); n += 1
-        spent = time.perf_counter() - start
+        spent = clock() - start
         if spent >= seconds: return spent/n
 
 def probe(
@@ -137,6 +138,7 @@ def probe(
     seconds:float=.3,    # for all timings together; recording comes on top
     budget:int=None,     # bytes; larger stacks are not tried
     places=(), values=(), compile=False, shared=False,
+    thorough:bool=False,  # try all `rows`? else those after the first that is no better are left out
 ) -> tuple:
     "({members: seconds per member and step}; 0: the loop, {members: bytes}, what vmap had to say)"
     make = lambda k: _Bench([copy.deepcopy(model) for _ in range(k)], loss, opt, [x[None] if shared else x.expand(k, *x.shape).contiguous()[None] for x in xs],
@@ -148,14 +150,14 @@ def probe(
         b = make(k); b.step()
         benches[k],memory[k],times[k] = b,footprint(b.engine, b.rows),[]
         said |= b.engine.warned
-        if len(benches) > 1:   # twice as many and no faster: larger ones will not be either
+        if len(benches) > 1 and not thorough:   # twice as many and no faster: larger ones will not be either
             a,c = list(benches)[-2:]
             if _burst(benches[c].step, .01)/c > 1.1*_burst(benches[a].step, .01)/a: break
-    each = seconds/(3*(len(benches) + 1))
-    for _ in range(3):
+    each = seconds/(5*(len(benches) + 1))
+    for _ in range(5):
         times[0].append(_burst(loop.step, each))
         for k,b in benches.items(): times[k].append(_burst(b.step, each)/k)
-    return {k: statistics.median(v) for k,v in times.items()},memory,said
+    return {k: min(v) for k,v in times.items()},memory,said
 
 def footprint(engine, rows) -> int:
     "Bytes of an engine and its rows: weights, gradients, optimizer, and the most that results hold at one time"
@@ -168,7 +170,7 @@ def memory_budget() -> int:
     try: return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')//2
     except (ValueError, OSError): return 2**31
 
-# %% ../../nbs/04-train/18_choice.ipynb #6428e283
+# %% ../../nbs/04-train/18_choice.ipynb #6cb0ad8b
 GAIN = 1.25   # what stacking must gain before it replaces the loop
 
 @dataclass

@@ -7,11 +7,11 @@ Docs: https://upslope.github.io/upslope/04-train/population.html.md"""
 # %% auto #0
 __all__ = ['Population']
 
-# %% ../../nbs/04-train/22_population.ipynb #e075bc21
+# %% ../../nbs/04-train/22_population.ipynb #a80c2635
 from ..data.batches import import_fastai
 import_fastai()
 
-# %% ../../nbs/04-train/22_population.ipynb #5635e6cd
+# %% ../../nbs/04-train/22_population.ipynb #600c7cbe
 import copy, time
 from contextlib import contextmanager
 import torch
@@ -24,7 +24,7 @@ from .metrics import MeanOf, lower_is_better
 from .schedules import Constant, Scheduler
 from .slots import Events, Slots
 
-# %% ../../nbs/04-train/22_population.ipynb #d11a891d
+# %% ../../nbs/04-train/22_population.ipynb #d944e880
 @contextmanager
 def _flushed():
     "Numbers below 1e-38, as Adam's averages for pixels that are always black, count as zero: hardware is slow with them"
@@ -183,7 +183,9 @@ class Population(Slots):
             for f in m.metrics: f.reset()
         total,n = torch.zeros(len(self.slots), dtype=torch.float64, device=self.layout.device),0
         means = [[f, 0., 0] for f in self.metrics if isinstance(f, MeanOf)]
+        kept = [] if any(e.wants_outputs for e in self.events) else None
         for xs,y,pred,losses in self._passes(pool, valid):
+            if kept is not None: kept.append(pred)
             k = valid.batch_size if y is None else (y.shape[0] if pool.shared else y.shape[1])
             total += losses.double()*k; n += k
             for f in means:
@@ -193,6 +195,7 @@ class Population(Slots):
                 if not m.metrics: break
                 m.pred,m.yb,m.xb = pred[m.slot],(y if pool.shared else y[m.slot],),tuple(xs if pool.shared else [x[m.slot] for x in xs])
                 for f in m.metrics: f.accumulate(m)
+        if kept is not None: self.valid_outputs = torch.cat(kept, 1)
         total = (total/n).tolist()
         means = {id(f): (s/c).tolist() for f,s,c in means}
         for m in members:
@@ -202,7 +205,7 @@ class Population(Slots):
             m('after_validate'); m.training = True
         return scores
 
-    def _passes(self, pool, part, slots=None):
+    def _passes(self, pool, part):
         "(inputs, targets, outputs, losses) of each batch of a part, in its order"
         for rows in torch.arange(part.n, device=self.layout.device).split(part.batch_size):
             if pool.shared: xs,y = pool.take(rows, (-1,))

@@ -7,11 +7,11 @@ Docs: https://upslope.github.io/upslope/04-train/slots.html.md"""
 # %% auto #0
 __all__ = ['OWN', 'Events', 'Slots']
 
-# %% ../../nbs/04-train/21_slots.ipynb #c4edfbaf
+# %% ../../nbs/04-train/21_slots.ipynb #b4dd0e48
 from ..data.batches import import_fastai
 import_fastai()
 
-# %% ../../nbs/04-train/21_slots.ipynb #b6e98520
+# %% ../../nbs/04-train/21_slots.ipynb #d5ca3553
 import copy, inspect, time
 import torch
 from fastai.callback.core import CancelFitException
@@ -29,7 +29,7 @@ from .schedules import Constant, Scheduler, as_schedule
 from .stacking import AddressedDropout, _signed, differing
 from .weights import GradientClip
 
-# %% ../../nbs/04-train/21_slots.ipynb #83978477
+# %% ../../nbs/04-train/21_slots.ipynb #a619a060
 OWN = ('seed', 'data_seed', 'epochs', 'schedule', 'clip', 'label_smoothing')   # besides the optimizer's and the model's
 _SAME = ('batch_size', 'loss', 'opt', 'metrics', 'data', 'dtype', 'device')
 
@@ -37,11 +37,13 @@ class Events:
     "The base of callbacks of a whole population; `self.population` is set"
     def before_fit(self): "All members are ready"
     def after_epoch(self): "All members in slots have ended an epoch"
+    def after_member(self, member): "A member has ended, in whatever way"
     all_at_once = False   # must all members be in slots together?
+    wants_outputs = False # keep the outputs for the validation part, as `population.valid_outputs` (slots, rows, ...), until the epoch ends?
     def state_dict(self): return {}
     def load_state_dict(self, state): "Go on where `state` was taken"
 
-# %% ../../nbs/04-train/21_slots.ipynb #133348c2
+# %% ../../nbs/04-train/21_slots.ipynb #f2ae2f09
 class Slots:
     "The members of a population, their settings, and the rows in which they are at work"
     def __init__(self,
@@ -75,7 +77,7 @@ class Slots:
         self._read_settings(members, hypers, schedule)
         self._read_callbacks(_as_list(cbs))
         self._build()
-        self.explanation,self.slots,self.position = None,[],0
+        self.explanation,self.slots,self.position,self.valid_outputs = None,[],0,None
 
     # --- what was asked for
     def _read_data(self, data, n):
@@ -256,3 +258,4 @@ class Slots:
         self.rows.group(m.slot)['lr'] = m.now['lr'] if not isinstance(m.schedule, Constant) else self.rows.group(m.slot)['lr']
         m('after_fit')
         self._take(m)
+        for e in self.events: e.after_member(m)

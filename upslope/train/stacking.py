@@ -7,7 +7,7 @@ Docs: https://upslope.github.io/upslope/04-train/stacking.html.md"""
 # %% auto #0
 __all__ = ['addresses', 'readdress', 'kept', 'Stacking', 'AddressedDropout', 'differing']
 
-# %% ../../nbs/04-train/15_stacking.ipynb #5e18da03
+# %% ../../nbs/04-train/15_stacking.ipynb #8be1ba0e
 import inspect, math, types
 import numpy as np, torch, torch.nn.functional as F
 from torch import _VF, nn
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from ..core.errors import ArgumentError, ShapeError
 from ..core.seeds import derive
 
-# %% ../../nbs/04-train/15_stacking.ipynb #4042a063
+# %% ../../nbs/04-train/15_stacking.ipynb #fe8b5052
 _A,_B = 0x7feb352d,0x846ca68b - 2**32
 
 def _mix(h):
@@ -67,7 +67,7 @@ def kept(
     scale = 1/(1 - rate) if isinstance(rate, torch.Tensor) or rate < 1 else 0.
     return mask.to(dtype)*scale
 
-# %% ../../nbs/04-train/15_stacking.ipynb #5c1631c6
+# %% ../../nbs/04-train/15_stacking.ipynb #2f329372
 def _attention(query, key, value, attn_mask=None, dropout_p=0., is_causal=False, scale=None, enable_gqa=False, *, drop):
     "`softmax(query @ key.T * scale + mask) @ value`"
     scale = query.shape[-1]**-.5 if scale is None else scale
@@ -141,7 +141,7 @@ def _lstm_cell(x, hx, w_ih, w_hh, b_ih=None, b_hh=None): return _lstm_step(F.lin
 def _gru_cell(x, h, w_ih, w_hh, b_ih=None, b_hh=None): return _gru_step(F.linear(x, w_ih, b_ih), F.linear(h, w_hh, b_hh), h)
 def _rnn_cell(act): return lambda x, h, w_ih, w_hh, b_ih=None, b_hh=None: act(F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh))
 
-# %% ../../nbs/04-train/15_stacking.ipynb #f8fbb976
+# %% ../../nbs/04-train/15_stacking.ipynb #86b272de
 _CELLS = {_VF.lstm_cell: _lstm_cell, _VF.gru_cell: _gru_cell, _VF.rnn_tanh_cell: _rnn_cell(torch.tanh), _VF.rnn_relu_cell: _rnn_cell(torch.relu)}
 _LAYERS = {_VF.lstm: 'lstm', _VF.gru: 'gru', _VF.rnn_tanh: 'rnn_tanh', _VF.rnn_relu: 'rnn_relu'}
 _CHANNELS = {F.dropout1d: 1, F.dropout2d: 2, F.dropout3d: 3}
@@ -181,7 +181,7 @@ class Stacking(TorchFunctionMode):
         return func(*args, **kwargs)
     def _dropout(self, input, p=.5, training=True, inplace=False, axes=None): return self.drop(input, p, training, axes)
 
-# %% ../../nbs/04-train/15_stacking.ipynb #56acab1d
+# %% ../../nbs/04-train/15_stacking.ipynb #bfff9909
 from ..data.batches import import_fastai
 import_fastai()
 from fastai.callback.core import Callback
@@ -194,21 +194,24 @@ class AddressedDropout(Callback):
     ): self.seed,self.key = seed,addresses([seed], [0])   # refuses what is no seed
     def before_fit(self):
         if not getattr(self.learn, 'fitting', True): return
+        self.quiet = False   # the model has no dropout: its first step called none
         self.handles = [self.learn.model.register_forward_pre_hook(self._enter), self.learn.model.register_forward_hook(self._leave, always_call=True)]
     def _enter(self, module, args):
         self.mode = None
-        if module.training:
+        if module.training and not self.quiet:
             self.mode = Stacking(addresses([self.seed], [self.learn.train_iter])[0].to(args[0].device), twins=False)
             self.mode.__enter__()
     def _leave(self, module, args, output):
-        if self.mode is not None: self.mode.__exit__(None, None, None)
+        if self.mode is not None:
+            self.mode.__exit__(None, None, None)
+            self.quiet = not self.mode.n_dropouts
         self.mode = None
     def after_fit(self):
         for h in getattr(self, 'handles', ()): h.remove()
     def state_dict(self): return {}
     def load_state_dict(self, state): pass
 
-# %% ../../nbs/04-train/15_stacking.ipynb #3be74a7a
+# %% ../../nbs/04-train/15_stacking.ipynb #e91d5943
 def _plain(m):
     "The attributes of a module that decide what it computes"
     return {k: v for k,v in vars(m).items() if k != 'training' and not k.startswith('_') and isinstance(v, (bool, int, float, str, tuple, torch.dtype, type(None)))}
@@ -220,13 +223,14 @@ def differing(
     "Numbers of the modules that differ between members; an error if anything else does"
     base,columns = models[0],{}
     kind = lambda m: type(m).__bases__[0] if parametrize.is_parametrized(m) else type(m)   # which makes a class for each module
+    name_of = lambda t: t and (t.__module__, t.__qualname__)   # a class made inside the model's function is another object for each member
     tree = [(n, kind(m)) for n,m in base.named_modules()]
     spec = lambda m: {n: (tuple(t.shape), t.dtype, t.requires_grad) for n,t in (*m.named_parameters(), *m.named_buffers())}
     first = spec(base)
     for model,name in zip(models[1:], names[1:]):
         other = [(n, kind(m)) for n,m in model.named_modules()]
-        if other != tree:
-            a,b = next(((a, b) for a,b in zip(tree + [('', None)], other + [('', None)]) if a != b), (tree[-1], other[-1]))
+        if [(n, name_of(t)) for n,t in other] != [(n, name_of(t)) for n,t in tree]:
+            a,b = next(((a, b) for a,b in zip(tree + [('', None)], other + [('', None)]) if (a[0], name_of(a[1])) != (b[0], name_of(b[1]))), (tree[-1], other[-1]))
             show = lambda o: f"{o[1].__name__} {o[0]!r}" if o[1] else 'no further module'
             raise ArgumentError('Members of different architectures cannot be one program.', got=f'{name} has {show(b)}, {names[0]} has {show(a)}', fix='one Population for each architecture; a Study does this by itself')
         mine = spec(model)
