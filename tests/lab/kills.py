@@ -48,13 +48,13 @@ def train(say, path):
     with Store(path) as store:
         store.requeue('s')
         say('open')
+        log = store.log_rows
+        def told(rows):
+            said = log(rows)
+            for c, epoch, values in rows: say('logged', c.run, epoch, values)
+            return said
+        store.log_rows = told
         while claim := store.claim('s'):
-            log = store.log_rows
-            def told(rows):
-                said = log(rows)
-                for c, epoch, values in rows: say('logged', c.run, epoch, values)
-                return said
-            store.log_rows = told
             work_on(store, claim, {}, checkpoint_s=1e-6)
             say('done', claim.run)
 

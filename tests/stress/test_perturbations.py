@@ -53,3 +53,13 @@ def test_pixelate_is_pillow_s_for_whole_ratios():
     ours = perturbations('image', (224, 224))['pixelate'].change(x, .5, None, None)[0, :, :, 0]
     theirs = Image.fromarray(x[0, :, :, 0].numpy().astype('uint8')).resize((20, 20), Image.BOX).resize((40, 40), Image.BOX)
     np.testing.assert_allclose(ours.numpy(), np.asarray(theirs), atol=1.01)   # Pillow rounds to whole grey levels, once for each axis
+
+def test_defocus_blur_spreads_a_point_over_a_disk_and_speckle_noise_grows_with_brightness():
+    x = torch.zeros(1, 65, 65, 1); x[0, 32, 32] = 1
+    spread = perturbations('image', (224, 224))['defocus_blur'].change(x, 224*9/65, None, None)[0, :, :, 0]   # a radius of 9 pixels here
+    d = torch.arange(65.) - 32
+    assert spread.sum() == pytest.approx(1, abs=1e-4)
+    assert float((spread.sum(0)*d**2).sum()) == pytest.approx(9**2/4 + 1/6, rel=.02)   # a disk's variance along an axis, and the sharing among pixels
+    levels = torch.tensor([.2, .4]).view(1, 2, 1, 1).expand(1, 2, 100_000, 1)
+    noisy = perturbations('image', (224, 224))['speckle_noise'].change(levels, .1, torch.Generator().manual_seed(0), None)
+    assert (noisy - levels).std(2).flatten().tolist() == pytest.approx([.02, .04], rel=.02)

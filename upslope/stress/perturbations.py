@@ -129,7 +129,9 @@ def _length(z): n = min(z.shape[1:3]); return n/(32 if n <= 64 else 224)   # one
 def gaussian_noise(z, c, g, scale): return z + c*_randn(z, g)
 
 @_corruption((1/60, 1/25, 1/12, 1/5, 1/3), (1/500, 1/250, 1/100, 1/75, 1/50), unit='1/photons')
-def shot_noise(z, c, g, scale): return torch.poisson(z.clamp(0, 1)/c, generator=g)*c
+def shot_noise(z, c, g, scale):
+    c = max(c, 1e-7)   # ten million photons: float32 cannot tell more
+    return torch.poisson(z.clamp(0, 1)/c, generator=g)*c
 
 @_corruption((.03, .06, .09, .17, .27), (.01, .02, .03, .05, .07), unit='share of values', end=1.)
 def impulse_noise(z, c, g, scale):
