@@ -19,7 +19,7 @@ from .watch import LoopWatch, Watch, watch
 from .views import PANELS
 from .case import Case, NotApplicable
 from .doctor import RULES, Checkup, Diagnosis, Evidence, Finding, Rule, diagnose, rule
-from . import rules_data, rules_model, rules_training   # importing them registers their rules
+import upslope.inspection.rules_data, upslope.inspection.rules_model, upslope.inspection.rules_training   # importing them registers their rules
 from .predictions import Predictions, predictions
 from .landscape import Snapshots, Surface, interpolate, loss_surface, path_surface
 from .attribution import Attribution, attribute, plot_randomization, randomization_check

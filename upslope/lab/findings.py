@@ -197,7 +197,7 @@ def plot(self:Study,
     path=None,          # save it there too: .svg or .pdf are vector drawings
 ):                      # matplotlib Figure
     "A figure of the study"
-    from upslope.lab import plots
+    import upslope.lab.plots as plots
     metric,runs = metric or self.metric,self._paired()
     kind = kind or ('effects' if any(self.steps) else 'points')
     if kind not in _KINDS_OF_PLOT: raise unknown('kind of figure', kind, _KINDS_OF_PLOT)
