@@ -3,6 +3,11 @@ import re, shutil, sys
 from collections import Counter
 from pathlib import Path
 import pytest
+from hypothesis import settings
+
+# A run of the tests says tomorrow what it says today. New examples: pytest --hypothesis-profile=default
+settings.register_profile('repeatable', derandomize=True)
+settings.load_profile('repeatable')
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
