@@ -1,8 +1,9 @@
-"""kill -9 at random moments: training with checkpoints, store creation, migration, bare logging, artefacts.
+"""kill -9 at random moments: training with checkpoints, store creation, migration, bare logging, checkpoints, artefacts.
 
   python tests/lab/kills.py 500     so many kills, spread over the scenes; prints what was found, fails at the first loss
 
 A parent that has loaded everything forks a child for each trial; the child says what the store has acknowledged, through a pipe.
+Only kills of a child that still lived count; a scene goes on until it has had its share of them.
 """
 import json, os, random, signal, sqlite3, sys, time
 from pathlib import Path
@@ -79,6 +80,14 @@ def checkpoint(say, path, first):
         say('saved', n)
         for old in sorted(path.glob('step-*.json'))[:-2]: old.unlink(); old.with_suffix('.safetensors').unlink()
 
+def artefacts(say, path, first):
+    "Weights of one run, replaced again and again"
+    import torch
+    with Store(path) as store:
+        for n in range(first, first + 100_000):
+            store.save(1, 'weights', dict(w=torch.full((5000,), float(n))))
+            say('saved', n)
+
 def old_store(path, runs=40):
     "A store as the first layout had it, with numbers in it"
     db = sqlite3.connect(path)
@@ -99,6 +108,10 @@ class Kills:
         self.count[name] = self.count.get(name, 0) + alive
         self.trials[name] = self.trials.get(name, 0) + 1
         return words
+    def more(self, name, n):
+        "Whether the scene has not had its share yet"
+        assert self.trials.get(name, 0) < 20 + 10*n, f'{name}: {self.count.get(name)} kills in {self.trials[name]} trials; the child is too fast to be killed'
+        return self.count.get(name, 0) < n
     def opened(self, path):
         "The store after a kill, and how long it took to open it"
         began = time.perf_counter()
@@ -110,9 +123,10 @@ class Kills:
     def training(self, n):
         path = self.folder/'train.db'
         recipes = [Recipe('digits', dense, epochs=6, lr=1e-2, width=w) for w in (4, 8)]
-        with Store(path) as s: s.declare('s', [to_config(Variant(f'w{r["width"]}', r), 0) for r in recipes], list(range(40)), {})
-        straight,said,done,trial = {},{},set(),0
-        while self.trials.get('training', 0) < n:
+        configs = [to_config(Variant(f'w{r["width"]}', r), 0) for r in recipes]
+        with Store(path) as s: s.declare('s', configs, list(range(40)), {})
+        said,done = {},set()
+        while self.more('training', n):
             for word, *rest in self.kill('training', train, (path,), 0, .5, from_word=self.chance.choice(['open', 'logged', 'logged', 'done'])):
                 if word == 'logged': said[rest[0], rest[1]] = rest[2]
                 if word == 'done': done.add(rest[0])
@@ -122,7 +136,7 @@ class Kills:
                 for key, values in said.items(): assert there.get(key) == values, f'run, epoch {key}: acknowledged {values}, there is {there.get(key)}'
                 status = {r['id']: r['status'] for r in store.query('SELECT id, status FROM run')}
                 assert all(status[run] == 'done' for run in done)
-                if not any(s in ('queued', 'running') for s in status.values()): break
+                if sum(s in ('queued', 'running') for s in status.values()) < 10: store.declare('s', configs, list(range(len(status)//2 + 20)), {})   # enough for all kills
         with self.opened(path) as store:
             for r in store.query("SELECT id, seed, recipe FROM run WHERE status='done' ORDER BY id LIMIT 6"):   # as if nobody had been killed
                 recipe = next(o for o in recipes if o.key == r['recipe'])
@@ -131,16 +145,16 @@ class Kills:
             self.facts['epochs acknowledged'] = len(said)
 
     def creating(self, n):
-        for i in range(n):
-            path = self.folder/f'new-{i}.db'
+        while self.more('creating', n):
+            path = self.folder/f"new-{self.trials.get('creating', 0)}.db"
             words = [w[0] for w in self.kill('creating', create, (path,), 0, .02)]
             with self.opened(path) as store:
                 assert store.version == SCHEMA and ('declared' not in words or store.studies == ['s'])
                 store.declare('t', [Config('c', 'k', '{}')], [0], {})
 
     def migrating(self, n):
-        for i in range(n):
-            path = self.folder/f'old-{i}.db'
+        while self.more('migrating', n):
+            path = self.folder/f"old-{self.trials.get('migrating', 0)}.db"
             old_store(path)
             self.kill('migrating', create, (path,), 0, .02)
             with self.opened(path) as store:
@@ -153,7 +167,7 @@ class Kills:
     def logging(self, n):
         path,last = self.folder/'log.db',-1
         with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
-        for _ in range(n):
+        while self.more('logging', n):
             words = self.kill('logging', log, (path,), .01, .12)
             last = max([last] + [w[2] for w in words])
             with self.opened(path) as store:
@@ -165,7 +179,7 @@ class Kills:
     def checkpointing(self, n):
         path,last = self.folder/'checkpoints',0
         path.mkdir()
-        for _ in range(n):
+        while self.more('checkpointing', n):
             last = max([last] + [w[1] for w in self.kill('checkpointing', checkpoint, (path, last + 1), .01, .1)])
             for file in path.glob('step-*.json'):
                 state = load_state(file.with_suffix(''))   # none of those that have a name is half
@@ -173,13 +187,27 @@ class Kills:
             assert last == 0 or (path/f'step-{last:08d}.json').exists() or any(int(p.stem[5:]) > last for p in path.glob('step-*.json'))
         self.facts['checkpoints acknowledged'] = last
 
+    def artefacts(self, n):
+        path,last = self.folder/'artefacts.db',0
+        with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
+        while self.more('artefacts', n):
+            last = max([last] + [w[1] for w in self.kill('artefacts', artefacts, (path, last + 1), .01, .1)])
+            with self.opened(path) as store:
+                if not last: continue
+                w = store.load(1, 'weights')['w']   # its checksum is compared
+                assert w[0] >= last and bool((w == w[0]).all()), f'{last} was acknowledged, {w[0]} is there'
+                store.save(1, 'weights', dict(w=w))
+                left = [p.name for p in store.folder(1).iterdir()]
+                assert len(left) == 1, f'leftovers: {left}'
+        self.facts['artefacts acknowledged'] = last
+
     def report(self):
         ms = sorted(self.facts.pop('open_ms'))
         return f"{sum(self.count.values())} kills of living processes in {sum(self.trials.values())} trials: {self.count}; opening with the check: median {ms[len(ms)//2]:.1f} ms, 99 % {ms[int(len(ms)*.99)]:.1f} ms, longest {ms[-1]:.1f} ms; {self.facts}"
 
 def run(folder, n, seed=0):
     k = Kills(folder, seed)
-    k.training(n*3//10); k.creating(n//5); k.migrating(n//5); k.logging(n//5); k.checkpointing(n//10)
+    k.training(n*3//10); k.creating(n//5); k.migrating(n//5); k.logging(n//10); k.checkpointing(n//10); k.artefacts(n//10)
     return k
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ from fastcore.foundation import L
 
 # %% ../../nbs/03-data/02_saving.ipynb #f8197f62
 from ..core.errors import ArgumentError, StoreError
+from ..core.files import sync
 
 # %% ../../nbs/03-data/02_saving.ipynb #274aa386
 def pack(value, tensors:dict, key:str='t'):
@@ -49,7 +50,7 @@ def _write(path, write):
     part = path.with_name(path.name + '.part')
     try:
         write(part)
-        with part.open('rb+') as f: os.fsync(f.fileno())
+        sync(part)
         os.replace(part, path)
     except OSError as e:
         part.unlink(missing_ok=True)
@@ -71,6 +72,7 @@ def save_state(path, state):
         except SafetensorError as e: raise OSError(None, str(e)) from e
     _write(data, write_tensors)
     _write(meta, lambda part: part.write_text(json.dumps({'format': 1, 'sha256': _digest(body, data.read_bytes()), 'state': body})))
+    sync(path.parent)
 
 def load_state(path):
     "What `save_state` wrote, or a `StoreError` that says what is wrong with it"
