@@ -13,7 +13,7 @@ Peers that are not installed are left out: pip install upslope[bench]
 """
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', OMP_WAIT_POLICY='passive')
-import argparse, importlib.util, itertools, json, math, statistics, subprocess, sys, tempfile, time
+import argparse, importlib.util, json, math, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
