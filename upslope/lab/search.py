@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/06-lab/search.html.md"""
 __all__ = ['SAMPLERS', 'PRUNERS', 'search', 'Searcher']
 
 # %% ../../nbs/06-lab/06_search.ipynb #cdf53861
-from ..core.errors import ArgumentError, UpslopeError, unknown
+from ..core.errors import ArgumentError, needs, unknown
 from ..core.seeds import derive
 from .axes import Only, Range, check_axes, ordered
 from .design import Design
@@ -32,8 +32,7 @@ def search(
     return Design('search', dict(n=n, sampler=sampler, pruner=pruner, seed=seed, batch=batch))
 
 def _optuna():
-    try: import optuna
-    except ModuleNotFoundError: raise UpslopeError('A search needs Optuna, which is not installed.', fix="pip install 'upslope[search]'") from None
+    optuna = needs('optuna', 'search', 'A search')
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
