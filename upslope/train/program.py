@@ -9,6 +9,7 @@ __all__ = ['row_losses', 'NotStackable', 'Layout', 'Program']
 
 # %% ../../nbs/04-train/16_program.ipynb #2e0abbc9
 import math, time, warnings
+from contextlib import nullcontext
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, vmap
@@ -175,13 +176,15 @@ class Program:
         self.layout,self.numbers = Layout(model),_Numbers(model, places)
         self.recorded,self.recorded_s,self.peak,self.warned = {},0.,0,set()
 
-    def _forward(self, params, states, keys, numbers, smoothing, xs, shared):
+    def _forward(self, params, states, keys, numbers, smoothing, xs, shared, tap=None):
         names = self.layout.names + self.layout.states
         dtype = self.layout.dtype
         def one(params, states, key, numbers, xs):
             before = self.numbers.set(numbers)
             try:
-                with Stacking(key): return functional_call(self.model, dict(zip(names, (*params, *states))), xs)
+                with Stacking(key), tap or nullcontext():
+                    pred = functional_call(self.model, dict(zip(names, (*params, *states))), xs)
+                    return (pred, tap.found) if tap else pred
             finally: self.numbers.set(before)
         return vmap(one, in_dims=(0, 0, 0, 0, None if shared else 0))(params, states, keys, numbers, xs)
 
@@ -246,6 +249,11 @@ class Program:
     def _losses(self, pred, y, smoothing, shared):
         if not isinstance(pred, torch.Tensor): raise NotStackable('A population needs a model with one tensor as output.', got=type(pred).__name__)
         return row_losses(self.loss, pred, y.expand(self.rows, *y.shape) if shared else y, smoothing)
+
+    def look(self, tap, params, states, keys, steps, xs, numbers=(), shared=False):
+        "What `step` will meet on its way forward: the outputs (rows, batch, ...), and what `tap(model)`, a context manager, has gathered as `found`; nothing is changed"
+        self.model.train()
+        with torch.no_grad(): return self._forward(params, [t.clone() for t in states], readdress(keys, steps), numbers, None, tuple(xs), shared, tap(self.model))
 
     def outputs(self, params, states, xs, y=None, numbers=(), shared=False):
         "Outputs (rows, batch, ...) in evaluation, and the losses (rows,) if there are targets"

@@ -38,6 +38,10 @@ class Events:
     def before_fit(self): "All members are ready"
     def after_epoch(self): "All members in slots have ended an epoch"
     def after_member(self, member): "A member has ended, in whatever way"
+    def before_batch(self, members, xs, y): "A batch comes to these members, each in its row `m.slot`"
+    def after_backward(self, members, losses): "The gradients are there, not yet clipped"
+    def after_step(self, members): "The weights have moved"
+    inside = False        # are the three above called?
     all_at_once = False   # must all members be in slots together?
     wants_outputs = False # keep the outputs for the validation part, as `population.valid_outputs` (slots, rows, ...), until the epoch ends?
     def state_dict(self): return {}
@@ -133,7 +137,8 @@ class Slots:
         self.cbs,self.events,self.checkpoint = [],[],None
         for cb in cbs:
             if isinstance(cb, type): cb = cb()
-            if isinstance(cb, Events): cb.population = self; self.events.append(cb)
+            if hasattr(type(cb), 'for_population'): cb = cb.for_population()   # a `Watch`
+            if isinstance(cb, Events): self.add_event(cb)
             elif isinstance(cb, Checkpoint): self.checkpoint = cb
             elif isinstance(cb, (StopOnNaN, AddressedDropout)): pass   # every population does what they do
             elif isinstance(cb, Scheduler):
@@ -142,6 +147,8 @@ class Slots:
                 for m in self.members: m.clip,m.clip_value = cb.norm if m.clip is None else m.clip,cb.value
             else: self.cbs.append(check_callback(cb))
         if self.checkpoint and self.checkpoint.monitor is not None and self.checkpoint.monitor not in self.columns: raise unknown('number to watch', self.checkpoint.monitor, self.columns, 'in the table of results')
+
+    def add_event(self, e:Events): e.population = self; self.events.append(e)
 
     def _model(self, m):
         "The untrained model of a member"
