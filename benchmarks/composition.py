@@ -6,7 +6,7 @@
 Each row times two programs in turn, and gives the median of the ratios of their pairs, with quartiles. Times are
 those of the processor. One thread.
 """
-import argparse, os, statistics, sys, time
+import argparse, os, statistics, time
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import torch, torch.nn.functional as F
 from torch import nn

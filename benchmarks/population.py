@@ -22,7 +22,6 @@ from torch import nn
 torch.set_num_threads(1)
 warnings.filterwarnings('ignore')
 
-from fastai.data.core import DataLoaders
 from upslope.data import Batches
 from upslope.train import Population
 

@@ -89,7 +89,7 @@ with big.transaction() as db:   # as their workers would have left them
 from upslope.lab.claims import _seal
 with big.transaction() as db:
     for i in ids: _seal(db, i)
-import pandas
+import pandas   # noqa: F401  so that the first reading does not pay for it
 print(f'runs() of {runs:,} runs x 100 epochs:   {median([timed(big.runs, "s") for _ in range(3)]):.2f} s   (target 1); history(): {timed(big.history, "s"):.1f} s; the file has {(folder/"big.db").stat().st_size/1e6:.0f} MB')
 
 # --- reopening after a kill

@@ -5,7 +5,7 @@ from torch import nn
 from hypothesis import given, settings, strategies as st
 from upslope.core import *
 from upslope.core.composition import Concat, add
-from upslope.layers import BatchNormalization, Conv2D, Dense, Dropout, Embedding, Flatten, GlobalAveragePooling1D, Input, LSTMCell, LayerNormalization, Masking, Model, LSTM, SimpleRNNCell
+from upslope.layers import BatchNormalization, Dense, Dropout, Embedding, Flatten, GlobalAveragePooling1D, Input, LSTMCell, LayerNormalization, Model, LSTM, SimpleRNNCell
 
 torch.manual_seed(0)
 def mlp(): return Flatten() >> Dense(16, activation='relu') >> residual(Dense(16) >> torch.tanh) >> Dense(10)

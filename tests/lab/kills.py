@@ -7,11 +7,10 @@ A parent that has loaded everything forks a child for each trial; the child says
 import json, os, random, signal, sqlite3, sys, time
 from pathlib import Path
 from torch import nn
-from upslope.core import StoreError
 from upslope.lab import Recipe, Store
 from upslope.lab.design import Variant, to_config
 from upslope.lab.store import APPLICATION, LAYOUTS, SCHEMA, Config
-from upslope.lab.worker import context, execute, work_on
+from upslope.lab.worker import execute, work_on
 from upslope.data.saving import load_state, save_state
 
 def dense(width=8, dropout=.1): return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.Dropout(dropout), nn.LazyLinear(10))
@@ -111,7 +110,7 @@ class Kills:
         path = self.folder/'train.db'
         recipes = [Recipe('digits', dense, epochs=6, lr=1e-2, width=w) for w in (4, 8)]
         with Store(path) as s: s.declare('s', [to_config(Variant(f'w{r["width"]}', r), 0) for r in recipes], list(range(40)), {})
-        straight,said,done,trial = {},{},set(),0
+        said,done = {},set()
         while self.trials.get('training', 0) < n:
             for word, *rest in self.kill('training', train, (path,), 0, .5, from_word=self.chance.choice(['open', 'logged', 'logged', 'done'])):
                 if word == 'logged': said[rest[0], rest[1]] = rest[2]

@@ -2,8 +2,7 @@
 import json, os, random, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
-from upslope.core import StoreError
-from upslope.lab import Recipe, Store, Study
+from upslope.lab import Store, Study
 
 SCRIPT = """
 import os, sys

@@ -1,14 +1,14 @@
 "Whole studies over made-up runs whose truth is known: what is kept, what is said, what is hidden, and how often it is wrong"
-import itertools, json, math
+import json, math
 from types import SimpleNamespace
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from upslope.core.errors import ArgumentError, UpslopeError
 from upslope.core.seeds import derive
-from upslope.lab import Recipe, Store, Study
+from upslope.lab import Recipe, Study
 from upslope.lab import design as D
 from upslope.lab.axes import Only, Range, axis_from_json, axis_to_json
-from upslope.lab.decisions import decide, retuned
+from upslope.lab.decisions import decide
 from upslope.lab.search import search
 from upslope.lab.study import StudyError
 
@@ -98,9 +98,7 @@ def test_a_conditional_axis_that_does_not_exist_is_skipped_and_said(tmp_path):
 
 def test_a_plan_is_said_before_the_rest_is_queued(tmp_path, capsys):
     seen = []
-    real = Study.runs
     s = study(tmp_path, dict(depth=[1, 2, 4]), seeds=10, half_width=.002)
-    old = Made.score
     Made.score = staticmethod(lambda r, seed: seen.append((r.is_estimator, seed, bool(s._declared.get('plan')))) or truth(r, seed))
     s.run()
     assert {seed for e, seed, planned in seen if not e and not planned} == {0, 1, 2} and {seed for e, seed, planned in seen if not e and planned} >= set(range(3, 10))

@@ -1,5 +1,5 @@
 "`stress` finds differences that are there, and none that are not"
-import numpy as np, pytest, torch
+import numpy as np, torch
 from torch import nn
 from upslope.core.seeds import seeded
 from upslope.data import loaders, sources

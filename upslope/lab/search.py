@@ -9,7 +9,7 @@ __all__ = ['SAMPLERS', 'PRUNERS', 'search', 'Searcher']
 
 # %% ../../nbs/06-lab/06_search.ipynb #cdf53861
 import warnings
-from ..core.errors import ArgumentError, UpslopeError, unknown
+from ..core.errors import ArgumentError, needs, unknown
 from ..core.seeds import derive
 from .axes import Only, Range, check_axes, ordered, values_of
 from .design import Design
@@ -33,8 +33,7 @@ def search(
     return Design('search', dict(n=n, sampler=sampler, pruner=pruner, seed=seed, batch=batch))
 
 def _optuna():
-    try: import optuna
-    except ModuleNotFoundError: raise UpslopeError('A search needs Optuna, which is not installed.', fix="pip install 'upslope[search]'") from None
+    optuna = needs('optuna', 'search', 'A search')
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
