@@ -164,7 +164,7 @@ def effects(self:Study,
                     for v in list(dict.fromkeys(s[a] for s in settings.values()))[1:]: places[f'{a}: {v}'],ends[f'{a}: {v}'] = [float(settings[c][a] == v) for c, *_ in long],('elsewhere', 'here')
             whole = [i for i in range(len(long)) if all(p[i] == p[i] for p in places.values())]   # the base may lie outside of a range
             pick = lambda v: [v[i] for i in whole]
-            out += slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the search chose its settings by their results')
+            out += slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the settings were not assigned' if self._declared.get('imported') else 'a correlation: the search chose its settings by their results')
             continue
         pairs_ = interactions
         if pairs_ is None: pairs_ = [(a, b) for i, a in enumerate(names) for b in names[i+1:]] if self.design.together and len(names) <= 5 else []
