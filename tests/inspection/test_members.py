@@ -1,5 +1,5 @@
 "A member of a population is seen as if it were watched alone, whatever the layers, the engine and the queue"
-import numpy as np, pytest, torch
+import numpy as np, pytest
 from torch import nn
 from upslope.core.seeds import seeded
 from upslope.data import loaders, sources

@@ -3,7 +3,7 @@ import json, math
 from types import SimpleNamespace
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from upslope.core.errors import ArgumentError
+from upslope.core.errors import ArgumentError, UpslopeError
 from upslope.core.seeds import derive
 from upslope.lab import Recipe, Study
 from upslope.lab import design as D
@@ -153,6 +153,55 @@ def test_a_search_goes_on_with_the_same_trials(tmp_path):
     assert sorted(cut.runs().config.unique()) == sorted(whole.runs().config.unique()) and cut.decisions()[0].why == whole.decisions()[0].why
     assert 'gave up' in whole.decisions()[0].why and len(whole.runs()) < 12*3 and set(whole.runs().status) == {'done'}
 
+class Slow(Made):
+    "Two runs at a time, an epoch of each whenever the study looks: what is asked to stop does so at its next epoch"
+    def start(self): self.at = getattr(self, 'at', {}); return self
+    def tend(self):
+        while len(self.at) < 2 and (claim := self.store.claim(self.study)): self.at[claim] = 0
+        for claim, e in list(self.at.items()):
+            r = Recipe.from_json(claim.recipe)
+            final = Made.score(r, claim.seed)
+            value = lambda e: final*(1 - .5**(e+1))
+            said = self.store.log(claim, e, dict(valid_accuracy=value(e)))
+            self.at[claim] = e+1
+            if said: self.store.stopped(claim, dict(epochs=e+1, valid_accuracy=value(e)), dict(python='3'))
+            elif e+1 == r['epochs']: self.store.finish(claim, dict(epochs=e+1, valid_accuracy=value(e)), dict(python='3'))
+            else: continue
+            del self.at[claim]
+
+@pytest.mark.parametrize('pruner', ['median', 'percentile', 'successive_halving', 'hyperband', 'wilcoxon'])
+def test_a_pruner_ends_runs_in_their_middle(tmp_path, monkeypatch, pruner):
+    "Planted: only a narrow band of learning rates learns; the hopeless end early, the time saved is said, and the best is found all the same"
+    import upslope.lab.study as module
+    monkeypatch.setattr(module, 'make_workers', Slow)
+    Made.score = staticmethod(lambda r, seed: .9 - .15*abs(math.log10(r['lr']/1e-2)) + .002*noise(r.key, seed))
+    def make(name, pruner=pruner): return study(tmp_path, dict(lr=Range(1e-5, 1., log=True)), name, seeds=6 if pruner == 'wilcoxon' else 3, recipe=Recipe('digits', net, epochs=6), design=search(16, pruner=pruner), baselines=None)
+    s = make('s').run(show=False)
+    runs,why = s.runs(),s.decisions()[0].why
+    given_up = int(why.split('gave up ')[1].split()[0])
+    assert 0 < given_up < 16 and runs.groupby('config').size().min() < len(s.seeds) and abs(math.log10(s.best().recipe['lr']/1e-2)) < 1
+    assert set(runs[runs.config == 'net'].status) == {'done'} and (runs.config == 'net').sum() == len(s.seeds)   # the base stays
+    assert any('which saved about' in o for o in s.answers()) and 'which saved about' in s._saved()
+    if pruner == 'wilcoxon': return   # it looks at seeds
+    ended = runs[runs.status == 'stopped']
+    assert len(ended) and ended.epochs.max() < 6 and s.store.saved('s')['runs'] == len(ended)
+    logged = s.history().groupby('run').epoch.max()
+    assert (logged[ended.run] < 5).all() and not s.store.query("SELECT 1 FROM run WHERE study='s' AND status IN ('queued', 'running')")
+    row = s.table().set_index('config').loc[ended.config.iloc[0]]
+    assert row.stopped and row.n < 3                                   # shown, and in no mean
+    before = s.decisions(), runs.drop(columns='seconds').to_string()
+    s.run(show=False)                                                  # asked again: nothing runs, nothing changes
+    assert (s.decisions(), s.runs().drop(columns='seconds').to_string()) == before
+    if pruner == 'median':                                             # a machine so fast that nothing can be stopped chooses the same trials
+        monkeypatch.setattr(module, 'make_workers', Fast)
+        f = make('f').run(show=False)
+        assert sorted(f.runs().config.unique()) == sorted(runs.config.unique()) and f.decisions()[0].why == why and set(f.runs().status) == {'done'}
+
+class Fast(Slow):
+    def tend(self):
+        super().tend()
+        while self.at: super().tend()
+
 def test_one_name_one_recipe(tmp_path):
     s = study(tmp_path, dict(width=[16, 64]), seeds=6).run(show=False)
     before = s.store.query('SELECT * FROM run'),s.store.query('SELECT * FROM study')
@@ -182,8 +231,37 @@ def test_several_data_sets_each_have_their_base_and_baselines(tmp_path):
     t = s.table().set_index('config')
     assert t.base.dropna().to_dict() | {} == {'net, width=64': 'net', 'net, data=breast_cancer, width=64': 'net, data=breast_cancer'} | {k: v for k, v in t.base.dropna().items() if k.startswith(('majority', 'net, placebo'))}
     assert abs(t.gain['net, data=breast_cancer'] - .3) < .03                          # against the baseline on the same data
+    effects = {e.axis: e for e in s.effects()}
+    assert effects['data'].told and abs(effects['data'].difference.mean - .1) < .02 and abs(effects['width'].difference.mean - .02) < .01 and effects['data × width'].told is False
+    assert 'On breast_cancer the score is' in repr(s.effects()) and 'points higher than on digits over 10 seeds' in repr(s.effects()) and ' beats ' not in s.effects().sentences[0]
     a = s.across().set_index('method')
     assert a.improvement['net, width=64'] > .75 and a.meaningful['net, width=64'] and a.n.tolist() == [20, 20]
+
+def test_a_data_set_is_described_and_not_chosen(tmp_path):
+    "One axis at a time: the easier data set does not become the base, and its effect is told; with nuisance settings too"
+    Made.score = staticmethod(lambda r, seed: truth(r, seed, str(r['data'])) + (.1 if r['data'] == 'breast_cancer' else 0))
+    for name, more in dict(plain={}, tuned=dict(nuisance=dict(lr=[1e-3, 1e-2]))).items():
+        s = study(tmp_path, dict(data=['digits', 'breast_cancer'], width=[16, 64]), name, seeds=8, **more).run(show=False)
+        first = s.decisions()[0]
+        assert s[first.kept].recipe['data'] == 'digits' and 'not chosen by its score' in first.why and len(first.tried) == 1
+        e = {e.axis: e for e in s.effects()}
+        assert e['data'].told and e['data'].difference.low < .1 < e['data'].difference.high and e['width'].told
+        assert not [o for o in s.answers() if 'beats' in o and 'breast_cancer' in o and 'majority' not in o]
+        assert s.plot('effects') and s.report(tmp_path/'r.html').exists() and s.diary()
+
+def test_interactions_of_one_axis_at_a_time_come_from_its_two_by_two(tmp_path):
+    s = study(tmp_path, dict(width=[16, 64], depth=[1, 2], activation=['relu', 'tanh']), seeds=8).run(show=False)
+    two = [e for e in s.effects() if ' × ' in e.axis]
+    assert len(two) == 1 and two[0].told and two[0].difference.low < .02 < two[0].difference.high and set(two[0].axis.split(' × ')) == {'width', 'activation'}
+    assert [e.axis for e in s.effects(interactions=[('activation', 'width')]) if ' × ' in e.axis] == [two[0].axis]
+    asked = s.effects(interactions=[('width', 'depth')])
+    assert not [e for e in asked if ' × ' in e.axis] and 'width × depth: these runs do not determine it' in repr(asked) and 'the 2 × 2 at the end is of' in repr(asked)
+    with pytest.raises(UpslopeError, match="'depth'"): s.effects(interactions=[('width', 'dept')])
+
+def test_what_would_matter_is_said(tmp_path):
+    "With a wished half-width, what cannot be told says how many seeds that would take"
+    s = study(tmp_path, dict(depth=[1, 2]), seeds=6, half_width=.001).run(show=False)
+    assert 'would be needed to see 0.1 points' in s.decisions()[0].why and any('would be needed to see 0.1 points' in o for o in s.answers())
 
 # ---- how often is it wrong? ----
 def test_studies_in_which_nothing_is_true_rarely_keep_anything():
@@ -221,7 +299,9 @@ def test_ranges_stay_inside_and_go_to_text_and_back(low, factor, log, u, n):
     assert abs(r.at(u) - r.low) < 1e-3*r.high or abs(r.place(r.at(u)) - u) < .02 or not .001 < u < .999
 
 @settings(max_examples=30, deadline=None)
-@given(st.fixed_dictionaries(dict(lr=st.floats(1e-6, 1), epochs=st.integers(1, 50), batch_size=st.integers(1, 512), patience=st.none() | st.integers(1, 9), metrics=st.none() | st.just(('accuracy', 'f1')), width=st.integers(1, 99) | st.none(), activation=st.text(max_size=8), placebo=st.integers(0, 3))))
+@given(st.fixed_dictionaries(dict(lr=st.floats(1e-6, 1), epochs=st.integers(1, 50), batch_size=st.integers(1, 512), patience=st.none() | st.integers(1, 9), metrics=st.none() | st.just(('accuracy', 'f1')), width=st.integers(1, 99) | st.none() | st.floats(allow_nan=False) | st.lists(st.integers() | st.text(max_size=3), max_size=3), activation=st.text(max_size=8) | st.sampled_from(['1e-3', 'no', 'null', '~', '- a', 'a: b', '.5', '0x1f', '2026-11-24', 'def f():\n    return 1\n']), placebo=st.integers(0, 3))))
 def test_recipes_go_to_a_file_and_back(tmp_path_factory, given_):
-    r = Recipe('digits', net, **given_)
-    assert Recipe.load(r.save(tmp_path_factory.mktemp('r')/'r.toml')).key == r.key
+    r,folder = Recipe('digits', net, **given_),tmp_path_factory.mktemp('r')
+    for end in ('toml', 'yaml'):
+        back = Recipe.load(r.save(folder/f'r.{end}'))
+        assert back.key == r.key and not back.diff(r) and repr(back) == repr(r), end

@@ -308,6 +308,7 @@ def answers(
     level:float=.95,
     design:dict=None,              # configuration -> {axis: value}, if axes were changed together; None: `axis` and `value` of the runs say it all
     interactions=(),               # with a design: pairs of axes
+    wanted:float=None,             # a difference that would matter, as shown: points for an accuracy; None: the one that was seen
 ) -> list[str]:                    # sentences, the most important first
     "What the study found, in plain words: against the trivial baselines, for each axis, and what is missing"
     table = comparison(runs, metric, reference, mode, level)
@@ -335,7 +336,7 @@ def answers(
         out.append(f"Nothing can be told about {_listing(groups)}: the configurations share {max(d.n for d in ds.values())} finished seed{'' if max(d.n for d in ds.values()) == 1 else 's'}, and fewer than 3 allow no interval and no test: run at least 6.")
         groups = {}
     for axis, members in groups.items():
-        say = lambda c, b: sentence(ds[c], _named(c), _named(b), unit, scale, None if math.isnan(rows.p_adjusted[c]) else rows.p_adjusted[c], a['comparisons'], mode)
+        say = lambda c, b: sentence(ds[c], _named(c), _named(b), unit, scale, None if math.isnan(rows.p_adjusted[c]) else rows.p_adjusted[c], a['comparisons'], mode, wanted)
         known = [(c, b) for c,b in members if b and ds[c].n]
         told = [(c, b) for c,b in known if _told(ds[c], rows.p_adjusted[c], level)]
         largest = max(known, key=lambda o: abs(ds[o[0]].mean), default=None)

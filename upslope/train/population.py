@@ -42,10 +42,11 @@ class Population(Slots):
     ):
         "Train all members; afterwards `history`, `member(i)`, `best(...)`"
         if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1: raise ArgumentError('A fit takes a whole number of epochs.', got=f'{epochs=}', need='a whole number >= 1')
-        n_slots,self._programs = self._decide(),{}
+        n_slots = self._decide()
         for m in self.members:
             own = [own_copy(cb, m.i) for cb in self.cbs]
             m.begin([*own, *([] if isinstance(m.schedule, Constant) else [Scheduler(m.schedule)])], m.full.get('epochs', epochs))
+            if m.start: m.go_on()
         self.epoch,self.position,self.batch_losses,self.started = 0,0,[],time.monotonic()
         found = self._resume()
         with _flushed():

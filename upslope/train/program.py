@@ -114,22 +114,19 @@ def _clean(gm, inputs):
 
 def _peak(gm):
     "The most bytes that results of the list hold at one time"
-    last = {}
-    for i,n in enumerate(gm.graph.nodes):
-        for a in n.all_input_nodes: last[a] = i
-    live,peak,owner = 0,0,{}
-    ends = {}
-    for a,i in last.items(): ends.setdefault(i, []).append(a)
-    held = {}
+    owner,size,last = {},{},{}   # a view keeps its owner
     for i,n in enumerate(gm.graph.nodes):
         if n.op == 'call_function':
             if n.target in _VIEWS and n.all_input_nodes: owner[n] = owner.get(n.all_input_nodes[0], n.all_input_nodes[0])
             elif getattr(n.target, '__name__', '') == 'getitem': owner[n] = owner.get(n.args[0], n.args[0])
-            else: held[n] = n.meta.get('bytes', 0); live += held[n]
+            else: size[n] = n.meta.get('bytes', 0)
+        for a in n.all_input_nodes: last[owner.get(a, a)] = i
+    freed,live,peak = {},0,0
+    for n,i in last.items(): freed[i] = freed.get(i, 0) + size.get(n, 0)
+    for i,n in enumerate(gm.graph.nodes):
+        live += size.get(n, 0)
         peak = max(peak, live)
-        for a in ends.get(i, ()):   # a view keeps its owner
-            o = owner.get(a, a)
-            if o in held and not any(last.get(b, -1) > i for b in [o, *[k for k,v in owner.items() if v is o]]): live -= held.pop(o)
+        live -= freed.get(i, 0)
     return peak
 
 # %% ../../nbs/04-train/16_program.ipynb #7cf97737

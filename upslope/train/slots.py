@@ -20,13 +20,13 @@ from ..core.seeds import derive, seeded
 from .checkpoint import Checkpoint
 from .choice import Explanation, Loop, bind, choose
 from .diagnosis import StopOnNaN
-from .losses import CrossEntropy, as_loss, check_loss
+from .losses import CrossEntropy, Loss, as_loss, check_loss
 from .members import Member, _as_list, _Loaders, _Opt, _parts, _Pool, check_callback, own_copy
 from .metrics import as_metric
 from .program import Layout, Program
 from .rows import Rows, optimizer_class
 from .schedules import Constant, Scheduler, as_schedule
-from .stacking import AddressedDropout, _signed, differing
+from .stacking import AddressedDropout, _described, _signed, differing, in_common
 from .weights import GradientClip
 
 # %% ../../nbs/04-train/21_slots.ipynb #a619a060
@@ -64,6 +64,7 @@ class Slots:
         rows:int=None,       # members at a time; None: what is measured to be best
         budget:int=None,     # bytes that the members at work may take; None: half of what is free
         compile:bool=False,  # compile the program (seconds to minutes, once for each shape)?
+        programs:dict=None,  # what populations before this one recorded; theirs and its own are kept here, and used again where all is equal but what members may have of their own
         device=None,         # where to train; None: where the data are
         **hypers             # what all members have alike: lr=..., weight_decay=..., clip=..., and the model's arguments
     ):
@@ -82,6 +83,7 @@ class Slots:
         self._read_callbacks(_as_list(cbs))
         self._build()
         self.explanation,self.slots,self.position,self.valid_outputs = None,[],0,None
+        self.programs = {} if programs is None else programs
 
     # --- what was asked for
     def _read_data(self, data, n):
@@ -170,6 +172,8 @@ class Slots:
         names = [m.name for m in self.members]
         self.numbers = differing(models, names)
         self.base,self.layout = copy.deepcopy(models[0]),Layout(models[0])
+        loss = self.loss
+        self.same = in_common(models[0], self.numbers),self.layout.device,(type(loss).__qualname__, repr(vars(loss))) if isinstance(loss, Loss) else repr(_described(loss) or id(loss))
         self._two = models[:2]   # for the proof
         for m,model in zip(self.members, models): m.row,m.state = self.layout.row(model),self.layout.state(model)
 
@@ -222,8 +226,10 @@ class Slots:
         self.keys,self.steps,self.columns_of = column(torch.int32),column(torch.int32),[column(layout.dtype) for _ in self.numbers]
         self.eps = column(layout.dtype) if self.smoothing else None
         if self.kind == 'loop': self.program = Loop([None]*n, self.loss, layout)
-        elif (self.kind, n) in self._programs: self.program = self._programs[self.kind, n]
-        else: self.program = self._programs[self.kind, n] = Program(copy.deepcopy(self.base), self.loss, n, list(self.numbers), self.compile)
+        else:
+            key = n,self.compile,self.same
+            if key not in self.programs: self.programs[key] = Program(copy.deepcopy(self.base), self.loss, n, list(self.numbers), self.compile)
+            self.program = self.programs[key]
 
     def _put(self, s, m):
         "Member `m` takes slot `s`"
