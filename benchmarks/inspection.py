@@ -23,8 +23,8 @@ warnings.filterwarnings('ignore')
 torch.set_num_threads(1)
 
 from upslope.data import Batches, loaders, sources
-from upslope.inspection import Watch, diagnose, watch
-from upslope.inspection.hooks import Tap, layers
+from upslope.inspection import Watch, diagnose
+from upslope.inspection.hooks import layers
 from upslope.train import Learner
 from fastai.callback.hook import ActivationStats
 from fastai.data.core import DataLoaders

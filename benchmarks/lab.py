@@ -9,12 +9,13 @@
 Every contender trains the same runs: a network of 64-64-64-10 units on scikit-learn's digits, Adam, batches of 64, validated
 after each epoch; settings are learning rates and weight decays, drawn once. Each is a program of its own, started one after
 another in changing order, and does the whole: start, imports, data, training on all cores, and a table with mean and standard
-deviation of each setting over its seeds; the study also stores every epoch and tests its differences. Wall clock, the median over rounds.
+deviation of each setting over its seeds; the study also stores every epoch and tests its differences.
+Wall clock and, for machines that others use too, CPU time of the program and all its processes; the median over rounds.
 Peers that are not installed are left out: pip install upslope[bench]
 """
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', OMP_WAIT_POLICY='passive')
-import argparse, importlib.util, itertools, json, math, statistics, subprocess, sys, tempfile, time
+import argparse, importlib.util, json, math, resource, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
@@ -45,7 +46,7 @@ def table(rows):
 def study(pairs, seeds, epochs):
     from upslope.lab import Recipe, Study
     recipe = Recipe('digits', mlp, epochs=epochs, lr=pairs[0][0], weight_decay=pairs[0][1], schedule='constant')
-    axes = dict(lr=[lr for lr, _ in pairs])
+    axes = dict(lr=sorted({lr for lr, _ in pairs}))
     class Listed:   # the settings that all contenders train: a design like any other
         name,together,options = 'grid',True,{}
         def variants(self, recipe, axes, label=None):
@@ -195,19 +196,20 @@ def main():
         means, note = CONTENDERS[o.one][0](settings(o.settings), o.seeds, o.epochs)
         return print(json.dumps(dict(best=max(means), n=len(means), note=note)))
     names = [n for n in o.only.split(',') if all(importlib.util.find_spec(m) for m in CONTENDERS[n][1])]
-    times,said = {n: [] for n in names},{}
+    times,cpu,said = {n: [] for n in names},{n: [] for n in names},{}
+    def spent(): used = resource.getrusage(resource.RUSAGE_CHILDREN); return used.ru_utime + used.ru_stime
     for r in range(o.rounds):
         for n in names if r % 2 == 0 else names[::-1]:
-            begin = time.perf_counter()
+            begin,before = time.perf_counter(),spent()
             done = subprocess.run([sys.executable, __file__, '--one', n, '--settings', str(o.settings), '--seeds', str(o.seeds), '--epochs', str(o.epochs)], capture_output=True, text=True)
-            times[n].append(time.perf_counter() - begin)
+            times[n].append(time.perf_counter() - begin); cpu[n].append(spent() - before)
             if done.returncode: said[n] = done.stderr.strip().splitlines()[-1:]; times[n][-1] = math.nan
             else: said[n] = json.loads(done.stdout.strip().splitlines()[-1])
-    mid = {n: statistics.median(t) for n, t in times.items()}
-    ratio = lambda n: f"{mid[n]/mid['study']:.1f} x" if 'study' in mid and n != 'study' else ''
-    print(f'{o.settings} settings x {o.seeds} seeds, {o.epochs} epochs, {WORKERS} processes; the whole program, wall clock')
-    print(f"{'':<16}{'seconds':>9}{'ms a run':>10}{'study is':>12}  best mean")
+    wall,work = ({n: statistics.median(t) for n, t in kind.items()} for kind in (times, cpu))
+    def ratio(kind, n): return f"{kind[n]/kind['study']:.1f} x" if 'study' in kind and n != 'study' else ''
+    print(f'{o.settings} settings x {o.seeds} seeds, {o.epochs} epochs, {WORKERS} processes; the whole program')
+    print(f"{'':<16}{'wall s':>9}{'ms a run':>10}{'over study':>12}{'CPU s':>9}{'over study':>12}  best mean")
     for n in names:
-        print(f"{n:<16}{mid[n]:>9.1f}{1000*mid[n]/(o.settings*o.seeds):>10.0f}{ratio(n):>12}  {said[n]['best']:.4f} {said[n]['note']}" if isinstance(said[n], dict) else f'{n:<16} failed: {said[n]}')
+        print(f"{n:<16}{wall[n]:>9.1f}{1000*wall[n]/(o.settings*o.seeds):>10.0f}{ratio(wall, n):>12}{work[n]:>9.1f}{ratio(work, n):>12}  {said[n]['best']:.4f} {said[n]['note']}" if isinstance(said[n], dict) else f'{n:<16} failed: {said[n]}')
 
 if __name__ == '__main__': main()

@@ -112,7 +112,6 @@ def hand():
 
 def keras():
     import keras
-    from upslope.layers import LSTM
     mlp,cnn,_,lstm = models()
     K = keras.layers
     total = lambda y: y.sum()

@@ -14,7 +14,7 @@ There was no GPU: the CUDA path was not measured.
 """
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', OMP_WAIT_POLICY='passive')
-import statistics, subprocess, sys, time, warnings
+import argparse, statistics, subprocess, sys, time, warnings
 
 import torch, torch.nn.functional as F
 from torch import nn
@@ -22,12 +22,10 @@ from torch import nn
 torch.set_num_threads(1)
 warnings.filterwarnings('ignore')
 
-from fastai.data.core import DataLoaders
 from upslope.data import Batches
 from upslope.train import Population
 
-QUICK = '--quick' in sys.argv
-PAIRS = 5 if QUICK else 7
+PAIRS = 7
 
 def mlp(): return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 def normed(): return nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
@@ -96,12 +94,12 @@ def timed(f):
     f()
     return time.process_time() - start
 
-def compare(a, b, pairs=PAIRS):
+def compare(a, b, pairs=None):
     "Medians over pairs of epochs: seconds per member and step of each, and the ratio with its quartiles"
     for o in (a, b): o.epoch(); o.epoch()
     many = max(1, round(.1/max(1e-4, timed(a.epoch))))   # the loop's epochs are short: several, so that both are measured over a tenth of a second or more
     ratios, ours, theirs = [], [], []
-    for i in range(pairs):
+    for i in range(pairs or PAIRS):
         found = {}
         for o in ((a, b) if i % 2 else (b, a)):
             n = many if o is a else max(1, round(.1/max(1e-4, statistics.median(ours)*o.steps))) if ours else 1
@@ -204,5 +202,8 @@ def workers(seconds=4.):
     print(f'member-steps a second, MLP, batch 64, 32 members each: one worker {one:.0f}, two {two:.0f}; {statistics.median(ratios):.2f} times (median of 3; target 1.8)')
 
 if __name__ == '__main__':
-    chosen = [f for n, f in dict(compiled=compiled, curve=curve, workers=workers).items() if f'--{n}' in sys.argv] or [table]
-    for f in chosen: f()
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    for name in ('compiled', 'curve', 'workers', 'quick'): parser.add_argument(f'--{name}', action='store_true')
+    asked = parser.parse_args()
+    if asked.quick: PAIRS = 5
+    for f in [f for f in (compiled, curve, workers) if getattr(asked, f.__name__)] or [table]: f()

@@ -407,6 +407,11 @@ def test_hooks_before_a_commit_clean_notebooks_and_look_at_tests(tmp_path):
     git('add', 'nbs', 'tests')
     assert hooks().returncode == 0, hooks().stdout
 
+def test_the_hook_of_ruff_has_nothing_to_say():
+    "Else it would refuse the next commit that touches the file"
+    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--no-cache', '--output-format', 'concise', 'tests', 'benchmarks', 'tools'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
 def test_release_publishes_by_trust_and_not_by_token():
     text = (ROOT/'.github/workflows/release.yaml').read_text(encoding='utf-8')
     publish = yaml.safe_load(text)['jobs']['publish']

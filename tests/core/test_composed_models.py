@@ -5,11 +5,12 @@ from torch import nn
 from hypothesis import given, settings, strategies as st
 from upslope.core import *
 from upslope.core.composition import Concat, add
-from upslope.layers import BatchNormalization, Conv2D, Dense, Dropout, Embedding, Flatten, GlobalAveragePooling1D, Input, LSTMCell, LayerNormalization, Masking, Model, LSTM, SimpleRNNCell
+from upslope.layers import BatchNormalization, Dense, Dropout, Embedding, Flatten, GlobalAveragePooling1D, Input, LSTMCell, LayerNormalization, Model, LSTM, SimpleRNNCell
 
 torch.manual_seed(0)
 def mlp(): return Flatten() >> Dense(16, activation='relu') >> residual(Dense(16) >> torch.tanh) >> Dense(10)
 def cell(): return recurrently(concat >> Dense(8) >> torch.tanh)
+def at_time(): return typed('b t n 1 -> b t n')(lambda x: x.squeeze(-1))   # the rows of a picture, one after the other
 
 def test_a_learner_trains_it():
     from upslope.data import loaders, sources
@@ -19,6 +20,18 @@ def test_a_learner_trains_it():
     learn = Learner(loaders(sources.digits(), pipeline='standardize'), model, 'cross_entropy', 'adam', metrics='accuracy', verbose=False)
     learn.fit(2, 1e-2)
     assert learn.validate()[1] > .85
+
+@pytest.mark.parametrize('make', [lambda: mlp(), lambda: at_time() >> zero_state(unroll_last(cell())) >> Dense(10)], ids=['mlp', 'rnn'])
+def test_a_population_trains_it(make):
+    "Stacked, the members of a composition are the same runs as one after the other, and they learn"
+    from upslope.data import loaders, sources
+    from upslope.train import Population
+    dls = loaders(sources.digits(), pipeline='standardize')
+    stacked, alone = (Population(make, dls, [dict(seed=s, lr=lr) for s, lr in ((0, .01), (1, .003), (2, .01))], metrics='accuracy', engine=e).fit(2) for e in ('stacked', 'loop'))
+    for i in range(3):
+        assert stacked.losses(i)[:10] == pytest.approx(alone.losses(i)[:10], abs=1e-5)
+        assert stacked.member(i)(dls.valid.xs[0][:3]).shape == (3, 10)
+    assert stacked.table.accuracy.max() > .4, stacked.table   # a tenth is chance
 
 def test_weights_are_made_when_they_are_asked_for():
     declared = mlp().on('B', 8, 8, 1)

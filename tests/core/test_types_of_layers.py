@@ -1,10 +1,8 @@
 "What layers state is what they do: the solved type, the shape that Keras's protocol computes, and the tensor that comes out"
-import inspect
 import pytest, torch
 from torch import nn
-import upslope.layers as layers
-from upslope.core.functions import compose, lift
-from upslope.core.signatures import Axes, Pair, parse_structure, size
+from upslope.core.functions import compose
+from upslope.core.signatures import Axes, Pair, size
 from upslope.core.tracing import signature_of
 from upslope.core.unification import Unifier, tensors
 from upslope.layers import *

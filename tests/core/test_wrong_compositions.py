@@ -1,12 +1,11 @@
 "What is told, and when: wrong compositions and the words that they must say, before there is any data"
-import re
-import pytest, torch, torch.nn.functional as F
+import pytest, torch
 from torch import nn
 from upslope.core import *
 from upslope.core.composition import Concat, add
 
 from upslope.core.functions import Lifted
-from upslope.layers import Conv1D, Conv2D, Dense, Flatten, LSTM, MultiHeadAttention, Permute
+from upslope.layers import Conv2D, Dense, Flatten, LSTM, MultiHeadAttention
 
 heads = typed('b t 8*d -> b 8 t d')(lambda x: x.unflatten(-1, (8, -1)).transpose(1, 2))
 split = typed('b n -> (b n, b 2*n)')(lambda x: (x, torch.cat([x, x], -1)))

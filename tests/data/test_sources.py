@@ -1,8 +1,7 @@
 "Splits and files, by properties and by round trips"
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
-from upslope.core import DataError
-from upslope.data import Batches, Pipeline, loaders, sources
+from upslope.data import Batches, loaders, sources
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(3, 60), min_size=1, max_size=6), st.integers(0, 5))

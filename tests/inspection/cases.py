@@ -1,13 +1,13 @@
 "For each rule a trap, which it must catch, and a healthy twin, on which it must be silent: functions that give the arguments of `diagnose`"
-import math, os, time
+import math, time
 import torch, torch.nn.functional as F
 from functools import cache
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
-from upslope.data import Batches, loaders, sources
+from torch.utils.data import DataLoader, Dataset
+from upslope.data import Batches
 from upslope.inspection import Watch, watch
-from upslope.train import Learner, MixedPrecision
+from upslope.train import Learner
 
 TRAPS, TWINS = {}, {}
 def trap(f): TRAPS[f.__name__] = f; return f

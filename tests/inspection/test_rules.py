@@ -1,7 +1,6 @@
 "Every rule catches its trap and is silent on its healthy twin; decoys raise no alarm; an examination changes nothing"
 from contextlib import nullcontext
-import pytest, torch
-import cases
+import pytest
 from cases import DECOYS, EXTRA_TRAPS, TRAPS, TWINS
 from upslope.inspection import RULES, diagnose
 

@@ -2,13 +2,13 @@
 import copy
 import matplotlib.pyplot as plt, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
-from sklearn.metrics import classification_report, confusion_matrix, log_loss
+from sklearn.metrics import confusion_matrix, log_loss
 from torch import nn
 from upslope.core import ArgumentError, DataError
 from upslope.data import Batches, loaders, sources
 from upslope.inspection import (Snapshots, activations, attribute, batch_table, class_balance, duplicates, embed, interpolate, loss_surface, outliers, path_surface,
                                 predictions, randomization_check, show_batch)
-from upslope.inspection.mistakes import Calibration, _ece
+from upslope.inspection.mistakes import Calibration
 from upslope.layers import BatchNormalization, Conv2D, Dense, Flatten, Sequential
 from upslope.train import Learner
 
@@ -30,11 +30,9 @@ def learn():
 
 def fastai_loaders():
     "fastai's own loaders, with its own tensor types, shuffled for training"
-    from fastai.data.core import DataLoaders, Datasets
+    from fastai.data.core import Datasets
     x, y = sources.digits().train
     rows = list(range(300))
-    from fastcore.foundation import L
-    from fastai.data.transforms import RandomSplitter
     from fastai.torch_core import TensorImage, TensorCategory
     ds = Datasets(rows, [[lambda i: TensorImage(x[i, :, :, 0][None])], [lambda i: TensorCategory(y[i])]], splits=[list(range(200)), list(range(200, 300))])
     return ds.dataloaders(bs=32), x, y

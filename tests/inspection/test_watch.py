@@ -6,7 +6,7 @@ from fastai.learner import Learner as Theirs
 from torch import nn
 import cases
 from upslope.inspection import RULES, Checkup, Watch, diagnose, watch
-from upslope.layers import LSTM, Dense, MultiHeadAttention
+from upslope.layers import LSTM, Dense
 from upslope.train import GradientClip, Learner as Ours
 
 def made(kind, cbs=(), dropout=0., **kwargs):
@@ -21,7 +21,7 @@ def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.
 @pytest.mark.parametrize('kind', [Ours, Theirs])
 def test_the_numbers_are_those_of_activation_stats(kind):
     w, stats = Watch(budget=1e9), ActivationStats(with_hist=False)
-    learn = fitted(made(kind, [w, stats]))
+    fitted(made(kind, [w, stats]))
     for i, layer in enumerate(('0', '3')):
         means, stds = w.series('activation', 'mean')[layer], w.series('activation', 'std')[layer]
         assert len(means) >= 8

@@ -8,11 +8,10 @@ Only kills of a child that still lived count; a scene goes on until it has had i
 import json, os, random, shutil, signal, sqlite3, sys, time
 from pathlib import Path
 from torch import nn
-from upslope.core import StoreError
 from upslope.lab import Recipe, Store
 from upslope.lab.design import Variant, to_config
 from upslope.lab.store import APPLICATION, LAYOUTS, SCHEMA, Config
-from upslope.lab.worker import context, execute, work_on
+from upslope.lab.worker import execute, work_on
 from upslope.data.saving import load_state, save_state
 
 def dense(width=8, dropout=.1): return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.Dropout(dropout), nn.LazyLinear(10))

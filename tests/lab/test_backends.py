@@ -1,6 +1,5 @@
 "The same study gives the same table wherever its workers are started, and whoever was killed on the way"
-import os, signal, subprocess, sys, time
-from pathlib import Path
+import os, subprocess, sys, time
 import pytest
 from upslope.lab import Store
 
@@ -66,7 +65,6 @@ def test_unreachable_ray(script, tmp_path):
     "An address where nobody listens: told at once, and the study is free again"
     pytest.importorskip('ray')
     code = f"import sys; sys.path.insert(0, {str(script.parent)!r}); from work import *; Study('s', Recipe('digits', dense, epochs=1), store=sys.argv[1]).run(backend='ray', address='127.0.0.1:1')"
-    began = time.monotonic()
     said = subprocess.run([sys.executable, '-c', code, str(tmp_path/'s.db')], capture_output=True, text=True)
     assert 'WorkerError: There is no Ray cluster at this address.' in said.stderr and '127.0.0.1:1' in said.stderr
     assert Store(tmp_path/'s.db').query('SELECT owner FROM study') == [dict(owner=None)]

@@ -1,5 +1,5 @@
 "What the store promises, clause by clause; kills stand in `kills.py`, damage and full disks in the middle of a commit in `test_store.py`"
-import json, os, resource, signal, socket, sqlite3, subprocess, sys, time
+import json, os, resource, signal, socket, sqlite3, subprocess, sys
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -53,7 +53,6 @@ def test_lease_of_another_machine(tmp_path, monkeypatch):
 def test_checkpoint_is_synced_before_the_older_one_goes(tmp_path):
     "bytes, name, folder, and only then is the oldest removed: what a power cut leaves is at least one whole checkpoint"
     if not os.path.exists('/proc/self/fd'): pytest.skip('needs /proc to see which file is synced')
-    import torch
     from upslope.data.saving import load_state
     from upslope.lab import Recipe
     from upslope.lab.worker import RunCheckpoint, execute

@@ -97,3 +97,38 @@ def test_a_worker_killed_in_a_group(models, tmp_path):
     work(store.path, 's', planner=Planner('population'))
     frame = store.runs('s')
     assert set(frame.status) == {'done'} and (frame.epochs == 30).all() and len(store.history('s')) == 8*30*len(store.history('s').metric.unique())
+
+def test_a_group_goes_on_where_its_worker_was_killed(models, tmp_path, monkeypatch):
+    "Killed at random moments and begun again, in other company: the numbers of a group that nothing happened to, and no epoch from the beginning"
+    def declare(name):
+        from upslope.lab.design import Variant, to_config
+        store = Store(tmp_path/name)
+        base = Recipe('digits', models.net, epochs=30, lr=.01, rate=.3, schedule='one_cycle', patience=25)
+        store.declare('s', [to_config(Variant(f'{lr}', base.but(lr=lr)), 0) for lr in (.001, .01, .03)], [0, 1], {})
+        return store
+    calm, torn = declare('calm.db'), declare('torn.db')
+    work(calm.path, 's', planner=Planner('population'))
+    code = 'import sys; from upslope.lab.planner import *; work(sys.argv[1], "s", checkpoint_s=0., planner=Planner("population"))'
+    resumed = 0
+    for kill in range(3):
+        def logged(): return torn.query('SELECT count(*) n FROM metric')[0]['n']
+        before = logged()
+        worker = subprocess.Popen([sys.executable, '-c', code, str(torn.path)], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+        while worker.poll() is None and logged() < before + 60: time.sleep(.01)
+        worker.send_signal(signal.SIGKILL); worker.wait()
+        torn.requeue('s')
+        steps = [max((int(p.stem.split('-')[1]) for p in (torn.folder(r)/'member').glob('step-*.json')), default=0) for r in range(1, 7)]
+        assert sum(steps) >= resumed
+        resumed = sum(steps)
+    assert resumed > 0, 'nothing was kept'
+    from upslope.train.members import Member
+    went_on, go_on = [], Member.go_on
+    monkeypatch.setattr(Member, 'go_on', lambda m: (went_on.append(m.start['done']), go_on(m)))
+    work(torn.path, 's', planner=Planner('population'))
+    assert went_on and min(went_on) > 0
+    a, b = calm.runs('s'), torn.runs('s')
+    same(a, b, 1e-12)
+    assert set(b.status) == {'done'} and set(b.engine) == {'population'}
+    assert not any((torn.folder(r)/'member').exists() for r in range(1, 7))
+    h = torn.history('s')
+    assert len(h) == len(calm.history('s'))

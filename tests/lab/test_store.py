@@ -1,5 +1,5 @@
 "The store's promises, kept through kills, full disks and many processes at once"
-import json, os, random, resource, signal, sqlite3, subprocess, sys, threading, time
+import json, os, random, subprocess, sys, threading, time
 import pytest
 from hypothesis import given, settings, strategies as st
 from upslope.core import StoreError, UpslopeError
@@ -29,7 +29,7 @@ def test_kill_at_random_moments(tmp_path):
     store.declare('s', CONFIGS, list(range(15)), {})
     chance,acknowledged,kills = random.Random(0),{},0
     for trial in range(200):
-        requeued = store.requeue('s')
+        store.requeue('s')
         if not store.query("SELECT 1 FROM run WHERE status!='done' LIMIT 1"): break
         workers = [python(WORKER, store.path) for _ in range(2)]
         time.sleep(chance.uniform(.1, .5) if trial < 20 else 5)   # after 20 rounds of kills they may finish
@@ -138,7 +138,7 @@ def test_damage_is_told(tmp_path):
                 found += 1   # SQLite's own check has seen nothing
                 assert store.runs('s')[runs.columns].equals(runs), f'{n} bytes at {at} changed the table, and nothing was said'
                 assert store.history('s').equals(history), f'{n} bytes at {at} changed the history, and nothing was said'
-        except UpslopeError as e: told += 1
+        except UpslopeError: told += 1
     print(f'{told} of 100 told, {found} passed the integrity check')
     assert told >= 40 and found >= 20, (told, found)   # both happen, else this proves nothing
 

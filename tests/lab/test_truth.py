@@ -1,14 +1,14 @@
 "Whole studies over made-up runs whose truth is known: what is kept, what is said, what is hidden, and how often it is wrong"
-import itertools, json, math
+import json, math
 from types import SimpleNamespace
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from upslope.core.errors import ArgumentError
+from upslope.core.errors import ArgumentError, UpslopeError
 from upslope.core.seeds import derive
 from upslope.lab import Recipe, Store, Study
 from upslope.lab import design as D
 from upslope.lab.axes import Only, Range, axis_from_json, axis_to_json
-from upslope.lab.decisions import decide, retuned
+from upslope.lab.decisions import decide
 from upslope.lab.search import search
 from upslope.lab.study import StudyError
 
@@ -98,9 +98,7 @@ def test_a_conditional_axis_that_does_not_exist_is_skipped_and_said(tmp_path):
 
 def test_a_plan_is_said_before_the_rest_is_queued(tmp_path, capsys):
     seen = []
-    real = Study.runs
     s = study(tmp_path, dict(depth=[1, 2, 4]), seeds=10, half_width=.002)
-    old = Made.score
     Made.score = staticmethod(lambda r, seed: seen.append((r.is_estimator, seed, bool(s._declared.get('plan')))) or truth(r, seed))
     s.run()
     assert {seed for e, seed, planned in seen if not e and not planned} == {0, 1, 2} and {seed for e, seed, planned in seen if not e and planned} >= set(range(3, 10))
@@ -155,6 +153,55 @@ def test_a_search_goes_on_with_the_same_trials(tmp_path):
     assert sorted(cut.runs().config.unique()) == sorted(whole.runs().config.unique()) and cut.decisions()[0].why == whole.decisions()[0].why
     assert 'gave up' in whole.decisions()[0].why and len(whole.runs()) < 12*3 and set(whole.runs().status) == {'done'}
 
+class Slow(Made):
+    "Two runs at a time, an epoch of each whenever the study looks: what is asked to stop does so at its next epoch"
+    def start(self): self.at = getattr(self, 'at', {}); return self
+    def tend(self):
+        while len(self.at) < 2 and (claim := self.store.claim(self.study)): self.at[claim] = 0
+        for claim, e in list(self.at.items()):
+            r = Recipe.from_json(claim.recipe)
+            final = Made.score(r, claim.seed)
+            value = lambda e: final*(1 - .5**(e+1))
+            said = self.store.log(claim, e, dict(valid_accuracy=value(e)))
+            self.at[claim] = e+1
+            if said: self.store.stopped(claim, dict(epochs=e+1, valid_accuracy=value(e)), dict(python='3'))
+            elif e+1 == r['epochs']: self.store.finish(claim, dict(epochs=e+1, valid_accuracy=value(e)), dict(python='3'))
+            else: continue
+            del self.at[claim]
+
+@pytest.mark.parametrize('pruner', ['median', 'percentile', 'successive_halving', 'hyperband', 'wilcoxon'])
+def test_a_pruner_ends_runs_in_their_middle(tmp_path, monkeypatch, pruner):
+    "Planted: only a narrow band of learning rates learns; the hopeless end early, the time saved is said, and the best is found all the same"
+    import upslope.lab.study as module
+    monkeypatch.setattr(module, 'make_workers', Slow)
+    Made.score = staticmethod(lambda r, seed: .9 - .15*abs(math.log10(r['lr']/1e-2)) + .002*noise(r.key, seed))
+    def make(name, pruner=pruner): return study(tmp_path, dict(lr=Range(1e-5, 1., log=True)), name, seeds=6 if pruner == 'wilcoxon' else 3, recipe=Recipe('digits', net, epochs=6), design=search(16, pruner=pruner), baselines=None)
+    s = make('s').run(show=False)
+    runs,why = s.runs(),s.decisions()[0].why
+    given_up = int(why.split('gave up ')[1].split()[0])
+    assert 0 < given_up < 16 and runs.groupby('config').size().min() < len(s.seeds) and abs(math.log10(s.best().recipe['lr']/1e-2)) < 1
+    assert set(runs[runs.config == 'net'].status) == {'done'} and (runs.config == 'net').sum() == len(s.seeds)   # the base stays
+    assert any('which saved about' in o for o in s.answers()) and 'which saved about' in s._saved()
+    if pruner == 'wilcoxon': return   # it looks at seeds
+    ended = runs[runs.status == 'stopped']
+    assert len(ended) and ended.epochs.max() < 6 and s.store.saved('s')['runs'] == len(ended)
+    logged = s.history().groupby('run').epoch.max()
+    assert (logged[ended.run] < 5).all() and not s.store.query("SELECT 1 FROM run WHERE study='s' AND status IN ('queued', 'running')")
+    row = s.table().set_index('config').loc[ended.config.iloc[0]]
+    assert row.stopped and row.n < 3                                   # shown, and in no mean
+    before = s.decisions(), runs.drop(columns='seconds').to_string()
+    s.run(show=False)                                                  # asked again: nothing runs, nothing changes
+    assert (s.decisions(), s.runs().drop(columns='seconds').to_string()) == before
+    if pruner == 'median':                                             # a machine so fast that nothing can be stopped chooses the same trials
+        monkeypatch.setattr(module, 'make_workers', Fast)
+        f = make('f').run(show=False)
+        assert sorted(f.runs().config.unique()) == sorted(runs.config.unique()) and f.decisions()[0].why == why and set(f.runs().status) == {'done'}
+
+class Fast(Slow):
+    def tend(self):
+        super().tend()
+        while self.at: super().tend()
+
 def test_one_name_one_recipe(tmp_path):
     s = study(tmp_path, dict(width=[16, 64]), seeds=6).run(show=False)
     before = s.store.query('SELECT * FROM run'),s.store.query('SELECT * FROM study')
@@ -184,8 +231,96 @@ def test_several_data_sets_each_have_their_base_and_baselines(tmp_path):
     t = s.table().set_index('config')
     assert t.base.dropna().to_dict() | {} == {'net, width=64': 'net', 'net, data=breast_cancer, width=64': 'net, data=breast_cancer'} | {k: v for k, v in t.base.dropna().items() if k.startswith(('majority', 'net, placebo'))}
     assert abs(t.gain['net, data=breast_cancer'] - .3) < .03                          # against the baseline on the same data
+    effects = {e.axis: e for e in s.effects()}
+    assert effects['data'].told and abs(effects['data'].difference.mean - .1) < .02 and abs(effects['width'].difference.mean - .02) < .01 and effects['data × width'].told is False
+    assert 'On breast_cancer the score is' in repr(s.effects()) and 'points higher than on digits over 10 seeds' in repr(s.effects()) and ' beats ' not in s.effects().sentences[0]
     a = s.across().set_index('method')
     assert a.improvement['net, width=64'] > .75 and a.meaningful['net, width=64'] and a.n.tolist() == [20, 20]
+
+def test_a_metric_that_some_runs_lack_and_infinite_values_are_counted_and_said(tmp_path):
+    "Such runs are missing: in no mean, in no pair, named below every table, and nothing that is shown is nan"
+    import pandas as pd, re
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, .01, 8)
+    log = pd.DataFrame([dict(config=c, seed=s, valid_accuracy=.8 + .03*i + luck[s] + rng.normal(0, .003), valid_f1=.5) for i, c in enumerate('abc') for s in range(8)])
+    log.loc[(log.config == 'b')&(log.seed == 5), 'valid_accuracy'] = -math.inf
+    log.loc[(log.config == 'c')&(log.seed < 2), 'valid_accuracy'] = math.nan
+    log.loc[log.config == 'c', 'valid_f1'] = math.nan
+    with Store(tmp_path/'s.db') as store:
+        store.add_runs('log', log, settings={c: dict(width=i) for i, c in enumerate('abc')})
+        s = Study.open('log', store)
+        t = s.table().set_index('config')
+        assert t.n.tolist() == [8, 7, 6] and t.missing.tolist() == [0, 1, 2] and t.paired_n[['b', 'c']].tolist() == [7, 6]
+        good = log[np.isfinite(log.valid_accuracy)]
+        assert np.allclose(t['mean'], good.groupby('config').valid_accuracy.mean())
+        for text in (repr(s.table()), s.table().markdown(), s.table().latex()):
+            assert '3 finished runs of b and c have no finite valid' in ' '.join(text.replace('\\_', '_').split()) and not re.search(r'\b(nan|inf)\b', text)
+        assert s.table('valid_f1').set_index('config').missing['c'] == 8 and [e.difference.n for e in s.effects()] == [7, 6]
+        for kind in ('effects', 'points', 'pairs', 'parallel'): assert s.plot(kind) and s.plot(kind, 'valid_f1')
+        assert s.report(tmp_path/'r.html').exists() and not re.search(r'\b(nan|inf)\b', ' '.join(s.answers()))
+
+def test_logs_are_read_and_not_run(tmp_path):
+    with pytest.raises(UpslopeError, match='has not run yet'): study(tmp_path, None, 'declared').table()
+    s = study(tmp_path, dict(width=[16, 64]), seeds=6, baselines=None).run(show=False)
+    s.store.export('s', tmp_path/'csv'); s.store.take('log', tmp_path/'csv')
+    log = Study.open('log', s.store)
+    assert log.table()['mean'].tolist() == s.table()['mean'].tolist()
+    (e,) = [e for e in log.effects() if e.axis == 'width']
+    assert 'correlation' in e.meaning and e.difference.mean == pytest.approx(next(o for o in s.effects() if o.axis == 'width').difference.mean)
+    for call in (log.run, log.confirm, log.keep):
+        with pytest.raises(StudyError, match='was imported'): call()
+    assert repr(log.find('net, width=64', 3)).startswith('run ') and log.diary() and log.best().label == s.best().label
+
+def test_two_recipes_of_one_name_are_told_apart_or_refused(tmp_path):
+    def other(): 
+        def net(width=16, activation='relu', depth=1): return None
+        return net
+    with pytest.raises(ArgumentError, match='(?s)one name in the study.*two functions net.*another name'): study(tmp_path, dict(model=[other()])).run(show=False)
+
+def test_a_study_that_runs_is_not_renamed_and_not_declared_anew(tmp_path):
+    "While it runs: another declaration under its name is refused, and so is another name; what it does goes on as declared"
+    said = []
+    def tell(event):
+        if event.kind != 'run' or said: return
+        said.append(1)
+        for what in (lambda: Study('s', Recipe('digits', net, lr=.1), dict(width=[16, 32]), seeds=2, baselines=None, store=s.store).run(show=False), lambda: s.store.rename('s', 't'), lambda: study(tmp_path, dict(width=[16, 64]), seeds=2, baselines=None).run(show=False)):
+            with pytest.raises(UpslopeError) as e: what()
+            said.append(str(e.value).splitlines()[0])
+        said.append(study(tmp_path, dict(depth=[1, 2]), seeds=2, baselines=None).keep())   # a declaration alone changes nothing of one that has begun
+    s = study(tmp_path, dict(width=[16, 64]), seeds=6, baselines=None)
+    s.run(show=False, on_event=tell)
+    assert len(said) == 5 and all('at work on study' in o for o in said[1:4]), said
+    assert s.table().config.tolist()[:2] == ['net', 'net, width=64'] and len(s.runs()) == 18
+    s.store.rename('s', 't')
+    assert repr(Study.open('t', s.store).table()) == repr(s.table()) if 's' in s.store.studies else len(Study.open('t', s.store).table()) == 3
+    edited = study(tmp_path, dict(width=[16, 32]), 't', seeds=6, baselines=None).run(show=False)   # edited afterwards: what is gone from the declaration leaves the table, and stays in the store
+    assert 'net, width=64' not in edited.table().config.tolist() and edited.store.query("SELECT count(*) n FROM run WHERE study='t'")[0]['n'] == 24
+
+def test_a_data_set_is_described_and_not_chosen(tmp_path):
+    "One axis at a time: the easier data set does not become the base, and its effect is told; with nuisance settings too"
+    Made.score = staticmethod(lambda r, seed: truth(r, seed, str(r['data'])) + (.1 if r['data'] == 'breast_cancer' else 0))
+    for name, more in dict(plain={}, tuned=dict(nuisance=dict(lr=[1e-3, 1e-2]))).items():
+        s = study(tmp_path, dict(data=['digits', 'breast_cancer'], width=[16, 64]), name, seeds=8, **more).run(show=False)
+        first = s.decisions()[0]
+        assert s[first.kept].recipe['data'] == 'digits' and 'not chosen by its score' in first.why and len(first.tried) == 1
+        e = {e.axis: e for e in s.effects()}
+        assert e['data'].told and e['data'].difference.low < .1 < e['data'].difference.high and e['width'].told
+        assert not [o for o in s.answers() if 'beats' in o and 'breast_cancer' in o and 'majority' not in o]
+        assert s.plot('effects') and s.report(tmp_path/'r.html').exists() and s.diary()
+
+def test_interactions_of_one_axis_at_a_time_come_from_its_two_by_two(tmp_path):
+    s = study(tmp_path, dict(width=[16, 64], depth=[1, 2], activation=['relu', 'tanh']), seeds=8).run(show=False)
+    two = [e for e in s.effects() if ' × ' in e.axis]
+    assert len(two) == 1 and two[0].told and two[0].difference.low < .02 < two[0].difference.high and set(two[0].axis.split(' × ')) == {'width', 'activation'}
+    assert [e.axis for e in s.effects(interactions=[('activation', 'width')]) if ' × ' in e.axis] == [two[0].axis]
+    asked = s.effects(interactions=[('width', 'depth')])
+    assert not [e for e in asked if ' × ' in e.axis] and 'width × depth: these runs do not determine it' in repr(asked) and 'the 2 × 2 at the end is of' in repr(asked)
+    with pytest.raises(UpslopeError, match="'depth'"): s.effects(interactions=[('width', 'dept')])
+
+def test_what_would_matter_is_said(tmp_path):
+    "With a wished half-width, what cannot be told says how many seeds that would take"
+    s = study(tmp_path, dict(depth=[1, 2]), seeds=6, half_width=.001).run(show=False)
+    assert 'would be needed to see 0.1 points' in s.decisions()[0].why and any('would be needed to see 0.1 points' in o for o in s.answers())
 
 # ---- how often is it wrong? ----
 def test_studies_in_which_nothing_is_true_rarely_keep_anything():
@@ -223,7 +358,9 @@ def test_ranges_stay_inside_and_go_to_text_and_back(low, factor, log, u, n):
     assert abs(r.at(u) - r.low) < 1e-3*r.high or abs(r.place(r.at(u)) - u) < .02 or not .001 < u < .999
 
 @settings(max_examples=30, deadline=None)
-@given(st.fixed_dictionaries(dict(lr=st.floats(1e-6, 1), epochs=st.integers(1, 50), batch_size=st.integers(1, 512), patience=st.none() | st.integers(1, 9), metrics=st.none() | st.just(('accuracy', 'f1')), width=st.integers(1, 99) | st.none(), activation=st.text(max_size=8), placebo=st.integers(0, 3))))
+@given(st.fixed_dictionaries(dict(lr=st.floats(1e-6, 1), epochs=st.integers(1, 50), batch_size=st.integers(1, 512), patience=st.none() | st.integers(1, 9), metrics=st.none() | st.just(('accuracy', 'f1')), width=st.integers(1, 99) | st.none() | st.floats(allow_nan=False) | st.lists(st.integers() | st.text(max_size=3), max_size=3), activation=st.text(max_size=8) | st.sampled_from(['1e-3', 'no', 'null', '~', '- a', 'a: b', '.5', '0x1f', '2026-11-24', 'def f():\n    return 1\n']), placebo=st.integers(0, 3))))
 def test_recipes_go_to_a_file_and_back(tmp_path_factory, given_):
-    r = Recipe('digits', net, **given_)
-    assert Recipe.load(r.save(tmp_path_factory.mktemp('r')/'r.toml')).key == r.key
+    r,folder = Recipe('digits', net, **given_),tmp_path_factory.mktemp('r')
+    for end in ('toml', 'yaml'):
+        back = Recipe.load(r.save(folder/f'r.{end}'))
+        assert back.key == r.key and not back.diff(r) and repr(back) == repr(r), end

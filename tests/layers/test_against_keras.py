@@ -2,7 +2,6 @@
 import itertools, re
 import numpy as np, pytest, torch
 from against import compare, data, of, pair
-import keras
 import upslope.layers as ours
 
 def case(name, shapes, *args, call=None, dtype='float32', check=None, **kwargs):

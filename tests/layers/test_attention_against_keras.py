@@ -1,8 +1,6 @@
 "Attention layers against Keras's."
 import numpy as np, pytest, torch
 from against import compare, data, pair
-import keras
-import upslope.layers as ours
 
 def both(name, args, shapes, call=None, build=2, **kwargs):
     "Layers that are called with several tensors as arguments, not as a list"

@@ -1,7 +1,7 @@
 "What a model costs to build and to show grows with its number of layers, not with its square: function calls are counted, not seconds."
 import sys
 import pytest
-from upslope.layers import Add, Concatenate, Dense, Input, Model, ReLU, Sequential
+from upslope.layers import Add, Dense, Input, Model, ReLU, Sequential
 from upslope.layers.summary import Summary
 
 def calls(f):

@@ -1,7 +1,7 @@
 "Masks that enter a model from outside reach the layers inside, and masks that are made inside leave: the same program in both libraries, with the same weights."
 import copy, warnings
 import numpy as np, pytest, torch
-import against   # sets Keras's backend
+import against   # noqa: F401  sets Keras's backend
 import keras
 import upslope.layers as ours
 from upslope.layers.layer import masked

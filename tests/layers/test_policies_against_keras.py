@@ -1,6 +1,6 @@
 "Every layer of the grids under the narrow and mixed policies: dtypes of outputs, weights and gradients, and the numbers near those in float32."
-import numpy as np, pytest, torch
-from against import data, is_nest, of, pair, tensors
+import pytest, torch
+from against import data, is_nest, of, tensors
 from test_against_keras import convolution, core, merging, normalization, pooling
 import upslope.layers as ours
 

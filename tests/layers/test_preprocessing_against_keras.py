@@ -1,8 +1,6 @@
 "Preprocessing against Keras's, wherever nothing is drawn or the range to draw from is one number. Keras equalises a whole batch together, hence one image there."
 import numpy as np, pytest, torch
 from against import compare, data, pair
-import keras
-import upslope.layers as ours
 
 def images(shape=(2, 12, 10, 3), seed=0): return np.random.default_rng(seed).integers(0, 256, shape).astype('float32')
 

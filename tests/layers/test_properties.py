@@ -1,8 +1,8 @@
 "Random layers and shapes: ours and Keras's agree, and what Keras rejects is rejected, in words."
-import numpy as np, pytest, torch
+import pytest, torch
 import keras
 import upslope.layers as ours
-from against import compare, pair
+from against import compare
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 fast = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -14,7 +14,7 @@ def both(name, args, kwargs, shapes, **more):
         theirs = getattr(keras.layers, name)(*args, **kwargs)
         x = [torch.rand(s) for s in shapes] if isinstance(shapes, list) else torch.rand(shapes)
         theirs(x)
-    except Exception as rejected: theirs = None
+    except Exception: theirs = None
     if theirs is None:
         with pytest.raises((ValueError, TypeError)) as told:
             mine = getattr(ours, name)(*args, **kwargs)

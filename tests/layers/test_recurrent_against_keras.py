@@ -1,7 +1,6 @@
 "Recurrent layers against Keras's: every kernel, loop, mask and direction."
-import numpy as np, pytest, torch
+import pytest, torch
 from against import compare, data, of, pair
-import keras
 import upslope.layers as ours
 
 mask_end = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]]).bool()

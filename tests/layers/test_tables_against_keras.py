@@ -4,7 +4,6 @@ import keras
 from upslope.core.seeds import seeded
 from upslope.layers import initializers as ours
 from upslope.layers.activations import activations
-from upslope.layers.losses import losses
 import upslope.layers.losses as our_losses
 
 @pytest.mark.parametrize('name', ['RandomNormal', 'RandomUniform', 'TruncatedNormal', 'GlorotNormal', 'GlorotUniform', 'HeNormal', 'HeUniform', 'LecunNormal', 'LecunUniform', 'VarianceScaling', 'Orthogonal'])

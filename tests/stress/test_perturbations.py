@@ -1,7 +1,8 @@
 "Properties of every perturbation, and the corruptions against the formulas of their paper"
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
-from upslope.stress.perturbations import PERTURBATIONS, SMALL, Scale, perturbations
+from upslope.stress import PERTURBATIONS, perturbations
+from upslope.stress.perturbations import SMALL, Scale
 
 EVERY = [(kind, name) for kind, table in PERTURBATIONS.items() for name in table]
 SHAPES = dict(image=(6, 10, 12, 3), sequence=(6, 15, 2), table=(6, 5))
@@ -63,3 +64,45 @@ def test_defocus_blur_spreads_a_point_over_a_disk_and_speckle_noise_grows_with_b
     levels = torch.tensor([.2, .4]).view(1, 2, 1, 1).expand(1, 2, 100_000, 1)
     noisy = perturbations('image', (224, 224))['speckle_noise'].change(levels, .1, torch.Generator().manual_seed(0), None)
     assert (noisy - levels).std(2).flatten().tolist() == pytest.approx([.02, .04], rel=.02)
+
+# --- the corruptions of `weather`: checked offline against the `imagecorruptions` package too, which needs an older NumPy and scikit-image
+def at(name, level, x, seed=0): return PERTURBATIONS['image'][name].change(x, level, torch.Generator().manual_seed(seed), None)
+
+def test_motion_blur_along_a_row_is_scipy_s_correlation_with_half_a_gaussian():
+    from scipy.ndimage import correlate1d
+    from upslope.stress.weather import _streaks
+    x = torch.rand(2, 224, 60, 3, generator=torch.Generator().manual_seed(0)).repeat(1, 1, 4, 1)[:, :, :224]
+    w = np.exp(-.5*(np.arange(13)/3)**2)
+    theirs = correlate1d(x.double().numpy(), w/w.sum(), axis=2, mode='nearest', origin=-6)   # each pixel sees those to its right
+    np.testing.assert_allclose(_streaks(x, 10, 3, torch.zeros(2)).numpy(), theirs, atol=1e-5)
+
+def test_the_tables_are_those_of_the_authors_scripts():
+    from upslope.stress.weather import _TABLES, _at
+    small, large = torch.zeros(1, 32, 32, 3), torch.zeros(1, 224, 224, 3)
+    assert _at('motion_blur', small, 4) == [8, 2] and _at('motion_blur', large, 5) == [20, 15]
+    assert _at('snow', small, 5) == pytest.approx([.3, .3, 1.25, .65, 14, 12, .8]) and _at('snow', large, 1) == pytest.approx([.1, .3, 3, .5, 10, 4, .8])
+    assert _at('fog', small, 3) == [.75, 2.5] and _at('frost', large, 2) == pytest.approx([.8, .6]) and _at('glass_blur', small, 5) == pytest.approx([.4, 1, 2])
+    assert _at('elastic', small, 3) == pytest.approx([.08, .06, .06]) and _at('zoom_blur', large, 2) == pytest.approx([1.15, 16])
+    assert {n for n, p in PERTURBATIONS['image'].items() if p.unit == 'level'} == set(_TABLES)
+
+def test_elastic_distortion_moves_three_points_where_they_were_sent():
+    x = torch.zeros(200, 63, 63, 1); x[:, 30:33, 30:33] = 1                     # the middle of the three points' square; at level 1 the map is affine
+    out = at('elastic', 1., x)[..., 0]
+    grid = torch.arange(63.) - 31
+    where = torch.stack([(out.sum(a)*grid).sum(1)/out.sum((1, 2)) for a in (1, 2)])
+    spread = .08*63*(2/12)**.5                             # the mean of two corners, each uniform within 8 % of the side
+    assert where.mean(1).abs().max() < 4*spread/200**.5 and where.std(1).tolist() == pytest.approx([spread]*2, rel=.15)
+
+def test_zoom_blur_is_the_mean_of_scipy_s_magnified_pictures():
+    from scipy.ndimage import map_coordinates
+    x = torch.rand(1, 32, 32, 1, generator=torch.Generator().manual_seed(0))
+    ours = at('zoom_blur', 2., x)[0, 8:24, 8:24, 0]
+    i, j = np.meshgrid(np.arange(32) - 15.5, np.arange(32) - 15.5, indexing='ij')
+    zoomed = [map_coordinates(x[0, :, :, 0].numpy(), [i/f + 15.5, j/f + 15.5], order=1) for f in np.linspace(1, 1.1, 11)]
+    np.testing.assert_allclose(ours.numpy(), ((x[0, :, :, 0].numpy() + sum(zoomed))/12)[8:24, 8:24], atol=1e-5)
+
+def test_snow_falls_downwards_and_fog_is_lighter_than_the_night():
+    night = torch.zeros(64, 32, 32, 1)
+    snow, fog = at('snow', 4., night), at('fog', 4., night + torch.linspace(0, 1, 32)[:, None])
+    assert snow.diff(dim=1).abs().mean() < .8*snow.diff(dim=2).abs().mean()   # streaks run from above to below
+    assert fog[:, :, 0].mean() > .05 and fog.max() <= 1 + 1e-5

@@ -1,5 +1,5 @@
 "`stress` finds differences that are there, and none that are not"
-import numpy as np, pytest, torch
+import numpy as np, torch
 from torch import nn
 from upslope.core.seeds import seeded
 from upslope.data import loaders, sources
@@ -49,3 +49,15 @@ def test_the_step_that_is_weighed_leaves_batch_statistics_alone():
     found = largest(model, torch.randn(8, 4, 4, 1), 'input', megabytes=.5)
     assert found.largest == 4 and found.why == 'the model takes no other size'
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+def test_a_list_of_models_is_their_mean_and_its_interval_counts_the_seeds():
+    seeds = [trained(seed=s, epochs=3) for s in range(3)]
+    card = stress(seeds, pushes=['rotation'], baseline=seeds[:1])
+    p, alone = card['rotation'], [stress(s, pushes=['rotation'], baseline=None)['rotation'].model for s in seeds]
+    n = min(len(p.model.severities), *(len(a.severities) for a in alone))
+    for i, a in enumerate(alone): np.testing.assert_allclose(p.model.by_model[:n, i], a.scores.mean(1)[:n])
+    np.testing.assert_allclose(p.model.scores[:n], np.mean([a.scores[:n] for a in alone], 0))
+    points = [a.point.point for a in alone]
+    assert min(points) <= p.model.point.point <= max(points) and p.model.point.high - p.model.point.low > 0 and p.baseline.by_model.shape[1] == 1
+    assert card.table().push.tolist() == ['rotation'] and '3 models break first' in str(card)
+    assert not set(card.history().columns) - {'subject', 'push', 'severity', 'draw', 'score'}

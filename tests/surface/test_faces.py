@@ -1,12 +1,14 @@
 "Every public object that a notebook shows has a face: short, and to be read on a white page and on a black one"
-import re
+import os, re
 import pytest
-from upslope.data import Pipeline, sources
+from upslope.data import Pipeline, loaders, sources
 from upslope.inspection import diagnose
-from upslope.lab import Recipe, Study
+from upslope.lab import Queue, Recipe, Study
 from upslope.layers import Dense, Flatten, Input, Sequential
+from upslope.stress import stress
 from upslope.surface import Explorer, LiveLearner, LiveStudy
 from upslope.surface.demo import dense
+from upslope.train import Learner
 
 @pytest.fixture(scope='module')
 def faces(tmp_path_factory):
@@ -14,9 +16,14 @@ def faces(tmp_path_factory):
     digits = sources.digits()
     model = Sequential([Input((8, 8, 1)), Flatten(), Dense(16, 'relu'), Dense(10, 'softmax')])
     study = Study('faces', Recipe('digits', dense, epochs=1), dict(width=[.2]), seeds=3, baselines=None, store=tmp_path_factory.mktemp('faces')/'store.db').run(1, show=False)
+    queue = Queue(study.store)
+    queue.add(Study('later', study.recipe, seeds=2, baselines=None, store=study.store))
+    learn = Learner(loaders(digits, pipeline=['standardize']), Sequential([Input((8, 8, 1)), Flatten(), Dense(10)]), 'cross_entropy', 'adam', metrics='accuracy', verbose=False)
+    learn.fit(1, 1e-2)
     found = diagnose(model, digits, 'cross_entropy', rules=['softmax_before_loss', 'inputs_not_scaled'])
     shown = dict(dataset=digits, model=model, pipeline=Pipeline(['standardize']).fit(sources.diabetes().train.x), recipe=study.recipe, study=study,
-                 table=study.table(), diagnosis=found, finding=found[0], live_study=LiveStudy(study), explorer=Explorer(lambda x: f'{x}', x=(0, 1)))
+                 table=study.table(), store=study.store, queue=queue, effects=study.effects(), diary=study.diary(), difference=study.recipe.but(lr=.1).diff(study.recipe), run=LiveStudy(study).open(1),
+                 learner=learn, scorecard=stress(learn, digits, ['gaussian_noise'], rows=60, baseline=None, draws=1), diagnosis=found, finding=found[0], live_study=LiveStudy(study), explorer=Explorer(lambda x: f'{x}', x=(0, 1)))
     def face(value):
         if hasattr(value, '_repr_mimebundle_'): return value._repr_mimebundle_()['text/html']
         return value._repr_html_()
@@ -48,4 +55,7 @@ def test_every_face_can_be_read_on_white_and_on_black(faces, browser, ground, in
         page.set_content(f'<body style="background:{ground};color:{ink}" data-jp-theme-light="{str(scheme == "light").lower()}"><main class="jp-RenderedHTMLCommon">{html}</main>')
         seen = page.evaluate(CONTRAST)
         assert seen is not None and seen[0] >= 3, (name, seen)
+    if shots := os.environ.get('UPSLOPE_SHOTS'):   # a folder, to look at them
+        page.set_content(f'<body style="background:{ground};color:{ink};font:14px sans-serif" data-jp-theme-light="{str(scheme == "light").lower()}"><main class="jp-RenderedHTMLCommon">' + ''.join(f'<hr><b>{name}</b><br>{html}' for name, html in faces.items()) + '</main>')
+        page.screenshot(path=f'{shots}/faces_{scheme}.png', full_page=True)
     page.close()

@@ -1,15 +1,15 @@
 "What fastai's Learner does, ours does: the same events, weights and numbers, whatever callbacks cancel, nest or change"
-import copy, warnings
+import warnings
 from functools import partial
 
 import pytest, torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
-from upslope.data import Batches, loaders, sources
+from upslope.data import loaders, sources
 from upslope.data.batches import import_fastai
 import_fastai()
 from fastai.basics import load_learner
-from fastai.callback import all as fastai_callbacks
+from fastai.callback import all as fastai_callbacks   # noqa: F401  gives fastai's Learner its schedules
 from fastai.callback.core import (Callback, CancelBackwardException, CancelBatchException, CancelEpochException, CancelFitException, CancelStepException,
                                   CancelTrainException, CancelValidException, FetchPredsCallback, _events)
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback, TerminateOnNaNCallback
@@ -17,7 +17,6 @@ from fastai.callback.training import BnFreeze, GradientAccumulation, GradientCli
 from fastai.callback.mixup import MixUp
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner as FastaiLearner
-from fastai.metrics import accuracy as fastai_accuracy
 from fastai.optimizer import SGD, Adam, OptimWrapper
 import upslope.train as train
 from upslope.train import Learner

@@ -1,12 +1,12 @@
 "A member of a population is the same run alone, in any company; it survives a kill; what cannot be stacked is refused by name"
-import itertools, json, math, os, random, signal, subprocess, sys, time
+import json, math, os, signal, subprocess, sys
 from pathlib import Path
-import pytest, torch, torch.nn.functional as F
+import pytest, torch
 from torch import nn
 from upslope.core.errors import ArgumentError, DataError, ShapeError
 from upslope.core.seeds import seeded
 from upslope.data import Batches
-from upslope.train import (EMA, SWA, Checkpoint, CSVLogger, EarlyStopping, GradientClip, Learner, Population, ReduceOnPlateau, Scheduler)
+from upslope.train import EMA, SWA, CSVLogger, EarlyStopping, GradientClip, Learner, Population, ReduceOnPlateau
 from upslope.train.program import NotStackable
 from upslope.train.stacking import AddressedDropout
 from fastai.data.core import DataLoaders
@@ -240,6 +240,7 @@ import sys, os, signal, json
 sys.path[:0] = [sys.argv[4]]
 import torch
 from test_population import *
+from upslope.train import Checkpoint
 folder, kill, engine = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 import upslope.train.population as module
 import upslope.train.rows as rows_module

@@ -1,5 +1,5 @@
 "A process that is killed with signal 9 and started again ends with the same bits as one that was not"
-import hashlib, json, os, random, signal, subprocess, sys, time
+import json, os, random, signal, subprocess, sys, time
 from pathlib import Path
 
 import pytest

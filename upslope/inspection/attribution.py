@@ -17,18 +17,15 @@ import numpy as np, torch
 from torch import nn
 
 # %% ../../nbs/05-inspection/13_attribution.ipynb #cbbede99
-from ..core.errors import ArgumentError, DataError, lookup
+from ..core.errors import ArgumentError, DataError, lookup, needs
 from ..core.seeds import seeded
-from ..data.sources import PackageMissing
 from .case import reinitialize
 from .hooks import layers
 from .predictions import draw_row, is_picture, predictions
 
 # %% ../../nbs/05-inspection/13_attribution.ipynb #58b5bd86
 def _captum():
-    try: import captum.attr
-    except ImportError as e: raise PackageMissing('Attribution is computed by Captum, which is not installed.', got=str(e), fix='pip install captum, or upslope[attribution]') from e
-    return captum.attr
+    return needs('captum.attr', 'attribution', 'Attribution')
 
 def _saliency(model, x, target, baseline, n_steps): return _captum().Saliency(model).attribute(x.clone().requires_grad_(), target=target, abs=False)
 def _gradient_times_input(model, x, target, baseline, n_steps): return _captum().InputXGradient(model).attribute(x.clone().requires_grad_(), target=target).detach()

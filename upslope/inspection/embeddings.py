@@ -16,8 +16,7 @@ import copy
 import numpy as np, torch
 
 # %% ../../nbs/05-inspection/14_embeddings.ipynb #cb98df6f
-from ..core.errors import ArgumentError, DataError, lookup, unknown
-from ..data.sources import PackageMissing
+from ..core.errors import ArgumentError, DataError, lookup, unknown, needs
 from .hooks import Tap
 from .predictions import predictions
 
@@ -52,8 +51,7 @@ def _tsne(x, seed, **kwargs):
     from sklearn.manifold import TSNE
     return TSNE(2, **{**dict(random_state=seed, init='pca', perplexity=min(30, (len(x) - 1)/3)), **kwargs}).fit_transform(x),['t-SNE 1 (no unit)', 't-SNE 2 (no unit)']
 def _umap(x, seed, **kwargs):
-    try: import umap
-    except ImportError as e: raise PackageMissing('UMAP is computed by umap-learn, which is not installed.', got=str(e), fix="pip install umap-learn, or method='tsne'") from e
+    umap = needs('umap', 'embeddings', "method='umap' (unlike method='tsne')")
     return umap.UMAP(n_components=2, **{**dict(random_state=seed, n_jobs=1, n_neighbors=min(15, len(x) - 1)), **kwargs}).fit_transform(x),['UMAP 1 (no unit)', 'UMAP 2 (no unit)']
 PROJECTIONS = dict(pca=_pca, tsne=_tsne, umap=_umap)
 _COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f6f5f', '#000000', '#b2a400', '#8a5cd6']   # Okabe & Ito 2008, and three more; the numbers say it too

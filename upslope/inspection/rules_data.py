@@ -136,11 +136,22 @@ def duplicates(case):
     def keys(xs): return [b''.join(np.ascontiguousarray(t[i]).tobytes() for t in ts) for ts in [[x.detach().cpu().numpy() for x in xs]] for i in range(min(len(ts[0]), 100_000))]
     a,b = keys(train),keys(valid)
     seen = set(a)
+    repeated,differing = _repeats(a, getattr(case.train.loader, 'ys', case.train.ys))
     if len(seen) < .5*len(a): raise NotApplicable(f'only {len(seen)} of {len(a)} training rows are different from each other: equal rows are no sign of a leak here')
     exact = sum(k in seen for k in b)
+    if exact and repeated/len(a) >= .5*exact/len(b) and differing > .05: raise NotApplicable(f'{repeated} of {len(a)} training rows are equal to another one too, and {differing:.0%} of such rows have other targets: rows repeat by nature here')
     near,n = _near(case)
     share = max(exact/len(b), near/n if n else 0.)
     if share > .01 and max(exact, near) >= 2: return Evidence(f'{exact} of {len(b)} validation rows are in the training part, {near} of {n} are nearly there', dict(equal=exact, nearly=near, validation=len(b)), bars=dict(equal=exact, nearly=near, all=len(b)), axis='validation rows')
+
+def _repeats(keys, ys):
+    "How many training rows are equal to another one, and the share of such groups of rows whose targets differ: of copies none would"
+    groups = {}
+    for i,k in enumerate(keys): groups.setdefault(k, []).append(i)
+    twins = [g for g in groups.values() if len(g) > 1]
+    if not twins or not ys: return sum(map(len, twins)),0.
+    y = ys[0].reshape(len(ys[0]), -1).cpu()
+    return sum(map(len, twins)),sum(bool((y[g] != y[g[:1]]).any()) for g in twins)/len(twins)
 
 def _near(case):
     "How many validation rows lie a thousand times closer to a training row than training rows lie to each other"

@@ -31,6 +31,7 @@ def lr_too_high(case):
     lower = {f: v for f,v in falls.items() if f < 1}
     if not lower: return None
     best = max(lower, key=lower.get)
+    if case.trained and 1 - case.losses['train']/max(1e-12, case.chance) > .5: return None   # it got there all the same
     jumped = not all(map(math.isfinite, probe[1.])) or max(probe[1.]) > 3*probe[1.][0]
     if (falls[1.] < .05 and lower[best] > max(.1, falls[1.] + .1)) or (jumped and lower[best] > falls[1.] + .3): return Evidence(f"in 40 steps from new weights the loss {'became no number' if falls[1.] == -math.inf else f'changed by {-falls[1.]:+.0%}'} with lr={case.lr:.2g}, and fell by {lower[best]:.0%} with lr={case.lr*best:.2g}", {f'fall with lr={case.lr*f:.2g}': v for f,v in falls.items()},
                                                               lines={k: [min(v, 10*c[0]) if math.isfinite(v) else math.nan for v in c] for (k, c) in _curves(case).items()}, axis='loss over 40 steps', remedy=f'lr={case.lr*best:.2g}; a warm-up; LRFinder')
@@ -45,7 +46,8 @@ def lr_too_low(case):
     best = max(higher, key=higher.get)
     if higher[best] < .15: return None
     if case.trained and 1 - case.losses['train']/max(1e-12, case.chance) > .5: return None   # it got there all the same
-    return Evidence(f'in 40 steps from new weights the loss fell by {falls[1.]:.1%} with lr={case.lr:.2g}, and by {higher[best]:.0%} with lr={case.lr*best:.2g}', {f'fall with lr={case.lr*f:.2g}': v for f,v in falls.items()}, lines=_curves(case), axis='loss over 40 steps', remedy=f'lr={case.lr*best:.2g}; LRFinder')
+    slow = 'note' if not case.trained and falls[1.] > .005 else None   # it moves: with patience it may do
+    return Evidence(f'in 40 steps from new weights the loss fell by {falls[1.]:.1%} with lr={case.lr:.2g}, and by {higher[best]:.0%} with lr={case.lr*best:.2g}', {f'fall with lr={case.lr*f:.2g}': v for f,v in falls.items()}, lines=_curves(case), axis='loss over 40 steps', remedy=f'lr={case.lr*best:.2g}; LRFinder', severity=slow)
 
 @rule('weight decay shrinks biases and normalization', 'optimizer', 'note', "one parameter group for all; it is PyTorch's default", 'two groups, the vectors with weight_decay=0', 'He et al. 2019, Bag of tricks for image classification, arXiv:1812.01187, sec. 3.1; Goyal et al. 2017, arXiv:1706.02677, sec. 5.3')
 def decay_on_vectors(case):

@@ -74,9 +74,9 @@ def _noise(watch, ax, large):
         right.spines[['top']].set_visible(False)
     if ax.lines: ax.legend(fontsize=10 if large else 7, loc='upper left', framealpha=.6)
 def _time(watch, ax, large):
-    parts = ('data', 'forward', 'backward', 'step')
-    series = [watch.series('time', p) for p in parts]
-    if not series[0].shape[1]: return
+    seen = {p: s for p in ('data', 'forward', 'backward', 'forward and backward', 'step') if (s := watch.series('time', p)).shape[1]}
+    if not seen: return
+    parts,series = list(seen),list(seen.values())
     x,ys = series[0].index,[1e3*s.iloc[:,0].clip(lower=0) for s in series]
     ax.stackplot(x, *ys, labels=[f'{p} {100*y.sum()/sum(o.sum() for o in ys):.0f} %' for p,y in zip(parts, ys)], colors=['C3', 'C0', 'C4', 'C2'], alpha=.8, lw=0)
     ax.set_ylim(0, 1.3*np.percentile(sum(ys), 98) or 1)

@@ -30,6 +30,10 @@ _NOISE_DECAY = .9   # of the running averages in the noise scale: about the last
 PART = 16384         # entries of a large tensor that stand for all of it in cosines and update ratios (an error below one per cent)
 QUANTILES = dict(sample_min=0., sample_q25=.25, sample_median=.5, sample_q75=.75, sample_max=1.)
 
+def _activation(name, row):
+    "The lines of the history for one layer's output"
+    return [line for k,v in row.items() for line in ([(name, 'activation', f'bin {i}', c) for i,c in enumerate(v)] if k == 'histogram' else [(name, 'activation', k, v)])]
+
 def _value(t):
     "A number from a tensor; NaN from what holds none"
     return float(t.detach().float().mean()) if isinstance(t, torch.Tensor) else float(t) if isinstance(t, (int, float)) else math.nan
@@ -114,12 +118,15 @@ class Watch(Callback):
         if self.pair is None and self.step >= self.next_look and free:
             self.now,self.spent_at,self.open = dict(step=self.step, epoch=epoch, values=[]),self.own + self.hidden,True
             self.next_look = self.step + self.gap
-            for n,m in self.norms:
-                if not m.training and self.watched.training: self.frozen_norms.add(n)
-            self.tap.start()
+            self._look()
         elif self.pair is not None and self.pair['stepped']: self._listen()
         else: self.cycle = t,self.own,False
         self._out(t)
+
+    def _look(self):
+        for n,m in self.norms:
+            if not m.training and self.watched.training: self.frozen_norms.add(n)
+        self.tap.start()
 
     def _account(self, t):
         "What the step before has cost beyond our own time, against steps without a look: hooks slow the model down, copies fill the caches"
@@ -134,10 +141,7 @@ class Watch(Callback):
         t = self._lap('forward')
         if self.now is not None:
             found = self.tap.stop()
-            for name,row in found.items():
-                for k,v in row.items():
-                    if k == 'histogram': self.now['values'] += [(name, 'activation', f'bin {i}', c) for i,c in enumerate(v)]
-                    else: self.now['values'].append((name, 'activation', k, v))
+            for name,row in found.items(): self.now['values'] += _activation(name, row)
         if self.nonfinite is None and (self.now is not None or self.on_cpu):
             x = first_tensor(pred)
             if x is not None and not math.isfinite(x.detach().sum().item()) and not torch.isfinite(x).all(): self._blame(xs, 'output')
@@ -180,10 +184,10 @@ class Watch(Callback):
     def _part(self, t):
         "Entries of a tensor that stand for all: a copy of a small one, `PART` of a large one, chosen by chance once"
         flat,n = t.detach().reshape(-1),t.numel()
-        if n <= PART: return flat.clone()
-        key = n,t.device
-        if key not in self.index: self.index[key] = torch.randint(n, (PART,), generator=torch.Generator().manual_seed(n)).sort().values.to(t.device)
-        return flat.index_select(0, self.index[key])
+        return flat.clone() if n <= PART else flat.index_select(0, self._chosen(n, t.device))
+    def _chosen(self, n, device):
+        if (n, device) not in self.index: self.index[n,device] = torch.randint(n, (PART,), generator=torch.Generator().manual_seed(n)).sort().values.to(device)
+        return self.index[n,device]
     def _gradients(self):
         live = [(n, p) for n,p in self.params if p.grad is not None and not p.grad.is_sparse]
         if not live: return
@@ -318,7 +322,10 @@ class Watch(Callback):
         import pandas as pd
         path = Path(path)
         if not path.exists(): raise DataError('There is no such history.', got=f'{str(path)!r}')
-        frame = pd.read_csv(path, dtype={'layer': str}, keep_default_na=False, na_values={'value': ['']})
+        return cls.of(pd.read_csv(path, dtype={'layer': str}, keep_default_na=False, na_values={'value': ['']}))
+    @classmethod
+    def of(cls, frame):
+        "A Watch with this history, to look at"
         self = cls()
         for (step, epoch),rows in frame.groupby(['step', 'epoch'], sort=False): self.records.append(dict(step=step, epoch=epoch, values=list(rows[['layer', 'of', 'statistic', 'value']].itertuples(index=False, name=None))))
         self.names,self.observed = [n for n in dict.fromkeys(frame.layer) if n],True
@@ -382,7 +389,7 @@ class LoopWatch(Watch):
     def _path(self): return Path(self.file)
 
 def watch(
-    subject,           # a Learner, fastai's or ours; or any `nn.Module`
+    subject,           # a Learner, fastai's or ours; a Population; or any `nn.Module`
     opt=None,          # for a model: the PyTorch optimizer that trains it
     loss_func=None,    # for a model: the loss; None: losses are not recorded
     **kwargs           # of `Watch`: budget, every, histogram, curvature, file, keep
@@ -393,6 +400,10 @@ def watch(
         w = Watch(**kwargs)
         subject.add_cb(w)
         return w
-    if not isinstance(subject, nn.Module): raise ArgumentError('Only a Learner or a model can be watched.', got=type(subject).__name__, need='a Learner, or an nn.Module and its optimizer')
+    if hasattr(subject, 'add_event'):
+        w = Watch(**kwargs).for_population()
+        subject.add_event(w)
+        return w
+    if not isinstance(subject, nn.Module): raise ArgumentError('Only a Learner, a Population or a model can be watched.', got=type(subject).__name__, need='a Learner, a Population, or an nn.Module and its optimizer')
     if not isinstance(opt, torch.optim.Optimizer): raise ArgumentError('To watch a model in a loop of your own, its optimizer is needed.', got=f'opt={opt!r:.60}', need='the torch.optim.Optimizer that makes the steps', fix='with watch(model, opt):')
     return LoopWatch(subject, opt, loss_func, **kwargs)

@@ -32,6 +32,7 @@ def decide(
     mode:str='max',                # 'max': higher is better; 'min': lower is better
     level:float=.95,
     step:int=0, axes=(),           # for the record
+    wanted:float=None,             # a difference that would matter, in the metric's own unit; None: the one that was seen
 ) -> Decision:
     "The best of `others` whose difference to the base can be told after max-T; else the base"
     _check(runs, metric, mode)
@@ -44,7 +45,7 @@ def decide(
     ds, ps, _ = _family(scores, {c: base for c in others}, level)
     better = [c for c in others if _told(ds[c], ps[c] if ps[c] is not None else math.nan, level) and (ds[c].mean > 0) == (mode == 'max')]
     tested = sum(p is not None for p in ps.values())
-    say = lambda c: sentence(ds[c], _named(c), what, unit, scale, ps[c], tested, mode)
+    say = lambda c: sentence(ds[c], _named(c), what, unit, scale, ps[c], tested, mode, wanted and wanted*scale)
     if better:
         kept = _best(scores.loc[better].mean(axis=1), mode)
         return Decision(step, axes, base, kept, tuple(others), f'{_named(kept)} is kept: {say(kept)}')

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 import numpy as np
 from ..core.errors import ArgumentError, unknown
-from .statistics import Difference, max_t, number, p_text, paired, sentence, _check_level
+from .statistics import Difference, max_t, number, p_text, paired, sentence, _check_level, _plural
 
 # %% ../../nbs/06-lab/08_effects.ipynb #65804f2b
 class Effect(NamedTuple):
@@ -109,11 +109,17 @@ def effect_sentence(
     if effect.axis == placebo:
         if effect.told: return f'Something is wrong: {placebo}, which does nothing, comes out as {size} over {d.n} seeds, {p_text(effect.p)}. Something else than the settings differs between these runs' + (', or axes interact, which they cannot show.' if 'interact' in effect.meaning else '.')
         return f'{placebo}, which does nothing, comes out as {size or number(d.mean*scale)} over {d.n} seeds: no sign that anything but the settings differs.'
+    if effect.axis == 'data':   # harder or easier, not better or worse
+        said = f'{size.lstrip("-")} {"higher" if d.mean > 0 else "lower"}' if effect.told else None
+        tail = f' over {d.n} seeds, {p_text(effect.p)}' + (f' after correction for {effect.comparisons} effects' if effect.comparisons > 1 else '') if effect.p is not None else ''
+        if said: return f'On {effect.value} the score is {said} than on {effect.base}{tail}{after}.'
+        return f'The scores on {effect.value} and {effect.base} cannot be told apart with {_plural(d.n, "seed")}' + (f' ({size}, {p_text(effect.p)}).' if effect.p is not None and size else '.')
     if isinstance(effect.value, tuple):
         a, b = effect.axis.split(' × ')
+        caveat = after if 'correlation' in effect.meaning else ''
         what = f'{a}={effect.value[0]} does {{}} with {b}={effect.value[1]} than with {b}={effect.base[1]}'
-        if effect.told: return f"{what.format(('better' if (d.mean > 0) == (mode == 'max') else 'worse') + ' by ' + size.lstrip('-'))} over {d.n} seeds, {p_text(effect.p)} after correction for {effect.comparisons} effects."
-        return f'No interaction of {a}={effect.value[0]} with {b}={effect.value[1]} can be told' + (f' with {d.n} seeds ({size}, {p_text(effect.p)}).' if effect.p is not None else f' with {d.n} seeds.')
+        if effect.told: return f"{what.format(('better' if (d.mean > 0) == (mode == 'max') else 'worse') + ' by ' + size.lstrip('-'))} over {d.n} seeds, {p_text(effect.p)}" + (f' after correction for {effect.comparisons} effects' if effect.comparisons > 1 else '') + f'{caveat}.'
+        return f'No interaction of {a}={effect.value[0]} with {b}={effect.value[1]} can be told' + (f' with {d.n} seeds ({size}, {p_text(effect.p)}){caveat}.' if effect.p is not None else f' with {d.n} seeds{caveat}.')
     text = sentence(d, f'{effect.axis}={effect.value}', f'{effect.axis}={effect.base}', unit, scale, effect.p, effect.comparisons, mode)
     return text[:-1] + f' ({effect.meaning}).'
 

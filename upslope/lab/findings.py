@@ -15,10 +15,10 @@ from fastcore.basics import patch
 from ..core.errors import ArgumentError, StoreError, unknown
 from .axes import Only, Range
 from .design import Variant, confounded
-from .effects import effect_sentence, effects, placebo_effect, slopes
+from .effects import Effect, effect_sentence, effects, placebo_effect, slopes
 from .recipe import Recipe, as_json, show
 from .report import write_report
-from .statistics import decimals_for, mean_interval, sentence, _plural
+from .statistics import decimals_for, mean_interval, paired, sentence, _plural
 from .study import Study, StudyError, _complete
 from .tables import answers, comparison, html_table, latex_table, markdown_table, text_table, unit_of, _named, _pair, _scores
 
@@ -90,13 +90,15 @@ def answers(self:Study) -> list:
     "What the study found, in sentences: against the baselines, for each axis, whether two need each other, and what is missing"
     d,runs = self._declared,self._paired()
     scale,unit = unit_of(self.metric)
-    out = answers(runs, self.metric, self._reference(), self.mode) if not self.design.together else answers(runs.assign(axis=None), self.metric, self._reference(), self.mode)
+    wanted = self.half_width and self.half_width*scale   # the difference that would matter
+    out = answers(runs.assign(axis=None) if self.design.together else runs, self.metric, self._reference(), self.mode, wanted=wanted)
     more = []
     if self.design.together: more += [effect_sentence(e, unit, scale, self.mode) for e in self.effects() if e.axis != 'placebo']   # `answers` has told of the placebo
     if d.get('interaction'): more.append(d['interaction']['text'])
     if self.design.name == 'search' and d.get('decisions'): more.append(d['decisions'][-1]['why'])
     if not self.design.together and any(self.steps) and not self.nuisance and not any('lr' in s for s in self.steps): more.append('The learning rate was the same for all values; nuisance=dict(lr=[...]) would tune it for each.')
     if d.get('plan'): more.append(d['plan'])
+    if text := self._saved(): more.append(text)
     at = 1 if len(out) == 1 else len(out) - sum(o.startswith(('placebo', 'Something is wrong')) or ' runs ' in o for o in out[1:])
     return out[:at] + more + out[at:]
 
@@ -123,11 +125,12 @@ def _plain_range(axis): return axis if isinstance(axis, Range) else _plain_range
 @patch
 def _step_settings(self:Study, step):
     "Configurations of a step that were compared, the base first: label -> {axis: value}"
-    d,axes,recipes = self._declared,[a for a in self.steps[step] if a != 'data'],self._recipes('model')
+    d,axes,recipes = self._declared,list(self.steps[step]),self._recipes('model')
     decided = next((o for o in d.get('decisions', []) if o['step'] == step), None)
     base = decided['base'] if decided else d['bases'][step] if len(d.get('bases', [])) > step else None
     if base is None: return None, {}
     tried = decided['tried'] if decided else [c for c, b in d.get('compare', {}).items() if b == base]
+    if 'data' in axes and self.design.together: tried = [c for c in dict.fromkeys(self.runs().query("kind == 'model' and step == @step").config) if c != base]   # a decision has looked at one data set
     value = lambda v: v.__name__ if callable(v) else v
     return base, {c: {a: value(recipes[c].settings.get(a)) for a in axes} for c in [base, *tried] if c in recipes}
 
@@ -140,7 +143,10 @@ def effects(self:Study,
     from upslope.train.metrics import lower_is_better
     metric = metric or self.metric
     mode = self.mode if metric == self.metric else 'min' if lower_is_better(metric) else 'max'
-    runs,out,note = self.runs(),[],''
+    runs,out,notes = self.runs(),[],[]
+    known = list(dict.fromkeys(a for s in self.steps for a in s))
+    for a in dict.fromkeys(a for p in interactions or () for a in p):
+        if a not in known: raise unknown('axis', a, known, f'in study {self.name!r}')
     if metric not in runs: raise unknown('metric', metric, [c for c in runs if c.startswith(('valid_', 'test_'))], f'among the results of study {self.name!r}')
     scores = _scores(runs, metric)
     assigned = self.design.name != 'search' and not self._declared.get('imported')
@@ -159,7 +165,7 @@ def effects(self:Study,
                     for v in list(dict.fromkeys(s[a] for s in settings.values()))[1:]: places[f'{a}: {v}'],ends[f'{a}: {v}'] = [float(settings[c][a] == v) for c, *_ in long],('elsewhere', 'here')
             whole = [i for i in range(len(long)) if all(p[i] == p[i] for p in places.values())]   # the base may lie outside of a range
             pick = lambda v: [v[i] for i in whole]
-            out += slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the search chose its settings by their results')
+            out += slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the settings were not assigned' if self._declared.get('imported') else 'a correlation: the search chose its settings by their results')
             continue
         pairs_ = interactions
         if pairs_ is None: pairs_ = [(a, b) for i, a in enumerate(names) for b in names[i+1:]] if self.design.together and len(names) <= 5 else []
@@ -168,12 +174,28 @@ def effects(self:Study,
             found = effects({a: [settings[c][a] for c, *_ in long] for a in names}, values, seeds, settings[base], assigned=assigned)
             if self.design.name == 'factorial' and self.design.options.get('fraction', 1) < 1:
                 mixed = {k: v for k, v in confounded(list(axes), self.design.options['fraction']).items() if v and ' × ' not in k}
-                note = 'In this fraction ' + ('; '.join(f'{k} cannot be told apart from {", ".join(v)}' for k, v in mixed.items()) + '.' if mixed else 'no axis is mixed up with an interaction of two; the interactions are, with each other.')
+                notes.append('In this fraction ' + ('; '.join(f'{k} cannot be told apart from {", ".join(v)}' for k, v in mixed.items()) + '.' if mixed else 'no axis is mixed up with an interaction of two; the interactions are, with each other.'))
         out += found
+    two = d['interaction'] if (d := self._declared).get('interaction') else None
+    if two and interactions is None or two and any(set(p) == set(two['axes']) for p in interactions): out += self._two_by_two(two, scores)
+    for p in interactions or ():
+        if not any(set(p) == set(e.axis.split(' × ')) for e in out): notes.append(f"{p[0]} × {p[1]}: these runs do not determine it, as the two were never changed together" + (f"; the 2 × 2 at the end is of {' and '.join(two['axes'])}." if two else ". design='grid' or 'factorial' changes them together."))
     for c in dict.fromkeys(runs.config[runs.kind == 'placebo']):
         both = scores.loc[[c, c.removesuffix(', placebo=1')]].dropna(axis=1)
         if both.shape[1]: out.append(placebo_effect(both.iloc[0].to_numpy(), both.iloc[1].to_numpy(), list(both.columns)))
-    return Effects(out, metric, mode, note)
+    return Effects(out, metric, mode, ' '.join(notes))
+
+@patch
+def _two_by_two(self:Study, two, scores):
+    "The interaction of the 2 x 2 at the end of one axis at a time, as an effect"
+    (a, b),recipes = two['axes'],self._recipes('model')
+    none,first,second,both = two['corners']
+    four = scores.reindex([none, first, second, both]).dropna(axis=1)
+    if not four.shape[1]: return []
+    x = four.to_numpy()
+    d = paired(x[3] - x[2], x[1] - x[0])
+    value = lambda c, a: v.__name__ if callable(v := recipes[c][a]) else v
+    return [Effect(f'{a} × {b}', (value(both, a), value(both, b)), (value(none, a), value(none, b)), d, d.p, 1, dict(zip(four.columns.tolist(), (x[3] - x[2] - x[1] + x[0]).tolist())), 'the 2 × 2 around what was kept')]
 
 @patch
 def pairs(self:Study, metric:str=None):
@@ -270,7 +292,7 @@ def across(self:Study, metric:str=None):   # metric: None: the one that decides
     from upslope.lab.aggregates import iqm, probability_of_improvement, stratified_bootstrap
     metric,recipes = metric or self.metric,self._recipes('model')
     tasks = list(dict.fromkeys(show(r['data']) for r in recipes.values()))
-    if len(tasks) < 2: raise StudyError('Only several data sets can be summed up.', got=f'data={tasks[0] if tasks else None}', fix="Study(..., dict(data=['digits', 'wine'], ...), design='grid')")
+    if len(tasks) < 2: raise StudyError('Only several data sets can be summed up.', got=f'data={tasks[0] if tasks else None}', fix="Study(..., dict(data=['digits', 'breast_cancer'], ...), design='grid')")
     scores = _scores(self.runs(), metric)
     by = {}   # method -> task -> scores
     for label, r in recipes.items():

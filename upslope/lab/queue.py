@@ -9,8 +9,10 @@ __all__ = ['Queue']
 
 # %% ../../nbs/06-lab/21_queue.ipynb #0069088f
 import json, time, traceback
+from html import escape
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, UpslopeError, unknown
+from .reading import SHOWN
 from .store import Store, this_process
 from .study import Study
 
@@ -94,3 +96,8 @@ class Queue:
     def __repr__(self):
         rows = self.store.query("SELECT study, status FROM queue WHERE status IN ('waiting', 'active') ORDER BY id")
         return f"Queue({str(self.store.path)!r}: {', '.join(r['study'] + ' (at work)'*(r['status'] == 'active') for r in rows) or 'empty'})"
+    def _repr_html_(self):
+        cell = lambda tag, text: f'<{tag} style="text-align:left;padding:1px 10px">{escape(str(text))}</{tag}>'
+        rows = self.frame().tail(SHOWN).itertuples()
+        body = ''.join('<tr>' + cell('td', r.study) + cell('td', dict(active='at work').get(r.status, r.status)) + cell('td', f'{r.ended} of {r.runs}' if r.runs else '') + cell('td', r.error.strip().splitlines()[0] if isinstance(r.error, str) else '') + '</tr>' for r in rows)
+        return f'<p>Queue in <code>{escape(str(self.store.path))}</code></p>' + (f'<table><tr>{"".join(cell("th", h) for h in ("study", "status", "runs ended", "error"))}</tr>{body}</table>' if body else '<p>It is empty.</p>')

@@ -142,6 +142,7 @@ def _plain(v, like=None, name=''):
     if callable(v) or v is None or isinstance(v, (bool, str)): return v
     if isinstance(v, (list, tuple)): return tuple(_plain(o, name=name) for o in v)
     if isinstance(v, dict): return {str(k): _plain(o, name=name) for k, o in v.items()}
+    if isinstance(v, float) and math.isnan(v): raise ArgumentError('A setting cannot be nan: it would not even be equal to itself.', got=f'{name}={v!r}', need='a number, or None for none')
     if isinstance(v, (int, float)): return float(v) if isinstance(like, float) else v
     raise ArgumentError(f'The setting {name!r} cannot be written down.', got=f'a {type(v).__name__}: {v!r:.60}', need='a number, a string, None, a function, or lists and dicts of these')
 
@@ -290,32 +291,69 @@ class Recipe:
 def _toml(v, name):
     if isinstance(v, dict): return {k: _toml(o, name) for k, o in v.items()}
     if isinstance(v, list):
-        if None in v: raise ArgumentError(f'TOML cannot write None inside a list.', got=f'{name}={v!r}')
+        if None in v: raise ArgumentError(f'TOML cannot write None inside a list.', got=f'{name}={v!r}', fix="recipe.save('recipe.yaml')")
         return [_toml(o, name) for o in v]
     return v
 
+def _kind(path):
+    "'toml' or 'yaml', by the file's name"
+    kind = dict(toml='toml', yaml='yaml', yml='yaml').get(Path(path).suffix[1:].lower())
+    if kind is None: raise ArgumentError('A recipe is kept as TOML or as YAML.', got=str(path), need='a name that ends in .toml, .yaml or .yml')
+    return kind
+
+@functools.lru_cache
+def _yaml():
+    "PyYAML with a loader and a dumper for recipes"
+    import re, yaml
+    class Loader(yaml.SafeLoader): "1e-3 is a number, as in YAML 1.2; PyYAML keeps to 1.1, where it is a string"
+    class Dumper(yaml.SafeDumper): "Source text as a block of lines"
+    for c in (Loader, Dumper): c.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$'), list('-+.0123456789'))
+    Dumper.add_representer(str, lambda d, v: d.represent_scalar('tag:yaml.org,2002:str', v, style='|' if '\n' in v and '\r' not in v else None))
+    return yaml, Loader, Dumper
+
+def _read(path):
+    "The file as dicts and lists"
+    text = Path(path).read_text(encoding='utf-8')
+    if _kind(path) == 'yaml':
+        yaml,loader,_ = _yaml()
+        try: doc = yaml.load(text, loader)   # a SafeLoader
+        except yaml.YAMLError as e: raise ArgumentError('This file is no YAML.', got=f'{path}: {e}') from None
+    else:
+        try: import tomllib
+        except ModuleNotFoundError: import tomli as tomllib   # Python 3.10
+        try: doc = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as e: raise ArgumentError('This file is no TOML.', got=f'{path}: {e}') from None
+    if not isinstance(doc, dict) or not isinstance(doc.get('arguments') or {}, dict): raise ArgumentError('This file is no recipe.', got=f'{path} holds {type(doc).__name__}', need='data, model, and what else the recipe sets')
+    return doc
+
 @patch
-def save(self:Recipe, path) -> Path:
-    "Write the recipe as a TOML file that a person reads and `Recipe.load` reads back"
-    import tomli_w
+def save(self:Recipe,
+    path,        # 'recipe.toml' or 'recipe.yaml'
+) -> Path:
+    "Write the recipe as a TOML or YAML file that a person reads and `Recipe.load` reads back"
     own, args, standard = as_json(self.own), as_json(self.args), inspect.signature(Recipe).parameters
+    path,first = Path(path),f'# upslope recipe {self.key}\n'
+    if _kind(path) == 'yaml':
+        doc = {k: v for k, v in own.items() if (v is not None or standard[k].default is not None) and (k != 'placebo' or v)} | dict(arguments=args)
+        yaml,_,dumper = _yaml()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(first + yaml.dump(doc, Dumper=dumper, sort_keys=False, allow_unicode=True, width=10**9), encoding='utf-8')
+        return path
+    import tomli_w
     without = [k for k, v in own.items() if v is None and standard[k].default is not None]           # TOML has no None; what is None by default is left out
     found = {k: _toml(v, k) for k, v in own.items() if v is not None and (k != 'placebo' or v)} | (dict(without=without) if without else {})
     kept, gone = {k: _toml(v, k) for k, v in args.items() if v is not None}, [k for k, v in args.items() if v is None]
     simple, tables = ({k: v for k, v in found.items() if isinstance(v, dict) == t} for t in (False, True))
     doc = simple | tables | dict(arguments=kept | (dict(without=gone) if gone else {}))
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'# upslope recipe {self.key}\n' + tomli_w.dumps(doc, multiline_strings=True), encoding='utf-8')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(first + tomli_w.dumps(doc, multiline_strings=True), encoding='utf-8')
     return path
 
 @patch(cls_method=True)
 def load(cls:Recipe, path):
-    "The recipe of a TOML file. It may carry source code, which is executed: open only what you trust"
-    try: import tomllib
-    except ModuleNotFoundError: import tomli as tomllib   # Python 3.10
-    try: doc = tomllib.loads(Path(path).read_text(encoding='utf-8'))
-    except tomllib.TOMLDecodeError as e: raise ArgumentError('This file is no TOML.', got=f'{path}: {e}') from None
-    args = doc.pop('arguments', {})
+    "The recipe of a TOML or YAML file. It may carry source code, which is executed: open only what you trust"
+    doc = _read(path)
+    args = doc.pop('arguments', None) or {}
     for part in (doc, args):
         for k in part.pop('without', []): part[k] = None
     for k in ('data', 'model'):

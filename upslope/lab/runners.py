@@ -10,7 +10,7 @@ __all__ = ['BACKENDS', 'WorkerError', 'n_cores', 'worker_env', 'Held', 'Workers'
 # %% ../../nbs/06-lab/14_runners.ipynb #e35c058c
 import importlib, json, os, signal, socket, subprocess, sys, time, uuid
 from pathlib import Path
-from ..core.errors import ArgumentError, UpslopeError, unknown
+from ..core.errors import ArgumentError, UpslopeError, needs, unknown
 from .store import Store
 import upslope.lab.claims   # its methods of Store
 
@@ -110,10 +110,6 @@ class Workers:
             if self.store.query("SELECT 1 FROM run WHERE study=? AND status='queued' LIMIT 1", self.study): self.workers[i] = self._start(i)
 
 # %% ../../nbs/06-lab/14_runners.ipynb #436c9d7e
-def _needs(package, extra):
-    try: return importlib.import_module(package)
-    except ImportError as e: raise WorkerError(f'The backend {extra!r} needs {package}, which is not installed.', got=str(e), fix=f'pip install upslope[{extra}]') from e
-
 def _reach(address):
     "An error unless somebody listens at `address`; Ray itself would wait for a minute"
     host,_,port = address.removeprefix('ray://').rpartition(':')
@@ -126,7 +122,7 @@ class RayWorkers(Workers):
     def __init__(self, store, study, n=None, checkpoint_s=30., threads=1,
         address:str=None,   # of a cluster; None: $RAY_ADDRESS, the cluster that we are connected to, or a new one on this machine
     ):
-        self.ray,self.address,self.ours = _needs('ray', 'ray'),address or os.environ.get('RAY_ADDRESS') or 'local',False
+        self.ray,self.address,self.ours = needs('ray', 'ray', "backend='ray'"),address or os.environ.get('RAY_ADDRESS') or 'local',False
         if self.address not in ('auto', 'local') and not self.ray.is_initialized(): _reach(self.address)
         super().__init__(store, study, n, checkpoint_s, threads)
     def default_n(self):
@@ -175,7 +171,7 @@ class SlurmWorkers(Workers):
         cluster:str=None,   # 'slurm', 'local'; None: SLURM if it is installed on this machine
         **parameters        # of submitit's executor: timeout_min, slurm_partition, cpus_per_task, ...
     ):
-        self.submitit,self.cluster,self.parameters = _needs('submitit', 'slurm'),cluster,parameters
+        self.submitit,self.cluster,self.parameters = needs('submitit', 'slurm', "backend='slurm'"),cluster,parameters
         super().__init__(store, study, n, checkpoint_s, threads)
     def share(self): return self.parameters.get('cpus_per_task', 1)
     def default_n(self):

@@ -8,9 +8,10 @@ Docs: https://upslope.github.io/upslope/06-lab/search.html.md"""
 __all__ = ['SAMPLERS', 'PRUNERS', 'search', 'Searcher']
 
 # %% ../../nbs/06-lab/06_search.ipynb #cdf53861
-from ..core.errors import ArgumentError, UpslopeError, unknown
+import warnings
+from ..core.errors import ArgumentError, needs, unknown
 from ..core.seeds import derive
-from .axes import Only, Range, check_axes, ordered
+from .axes import Only, Range, check_axes, ordered, values_of
 from .design import Design
 from .recipe import Recipe, as_json, show
 
@@ -21,7 +22,7 @@ PRUNERS = dict(median='MedianPruner', percentile='PercentilePruner', successive_
 def search(
     n:int,                # trials, the base among them
     sampler:str='tpe',    # Optuna's: tpe, random, cma_es, gp, nsga2, qmc
-    pruner:str=None,      # Optuna's: median, percentile, successive_halving, hyperband, wilcoxon; None: every trial gets every seed
+    pruner:str=None,      # Optuna's: median, percentile, successive_halving, hyperband look at each epoch of each run; wilcoxon at each seed; None: every trial gets every seed to the end
     seed:int=0,           # of the sampler
     batch:int=4,          # trials in a round, chosen without knowing each other's results; not fewer than the workers
 ) -> Design:
@@ -32,8 +33,7 @@ def search(
     return Design('search', dict(n=n, sampler=sampler, pruner=pruner, seed=seed, batch=batch))
 
 def _optuna():
-    try: import optuna
-    except ModuleNotFoundError: raise UpslopeError('A search needs Optuna, which is not installed.', fix="pip install 'upslope[search]'") from None
+    optuna = needs('optuna', 'search', 'A search')
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
@@ -59,22 +59,41 @@ class Searcher:
         self.recipe,self.axes,self.options,self.mode = recipe,axes,design.options,mode
         self.told = []     # finished trials in order: (trial, value); what the next round knows
         self.round = 0
+        a = axes.get('epochs')
+        self.stride = max([recipe['epochs'], *(values_of(a.values if isinstance(a, Only) else a, recipe) if a else [])])   # steps of a seed, for the pruner
+
+    def _base(self):
+        "The base as Optuna's parameters; None if it lies outside of an axis"
+        found = {}
+        for name, axis in self.axes.items():
+            v = self.recipe[name]
+            while callable(axis) or isinstance(axis, Only):
+                if isinstance(axis, Only) and not axis.applies(self.recipe): break
+                axis = axis.values if isinstance(axis, Only) else axis(self.recipe)
+            else:
+                if isinstance(axis, Range) and not axis.low <= v <= axis.high or not isinstance(axis, Range) and show(v) not in map(show, axis): return None
+                found[name] = v if isinstance(axis, Range) else show(v)
+        return found
 
     def _study(self):
         optuna = _optuna()
         seed = derive(self.options['seed'], f'round {self.round}') % 2**31
-        import inspect
         make = getattr(optuna.samplers, SAMPLERS[self.options['sampler']])
-        study = optuna.create_study(direction='maximize' if self.mode == 'max' else 'minimize', sampler=make(seed=seed), pruner=getattr(optuna.pruners, PRUNERS[self.options['pruner'] or 'none'])())
+        pruner = self.options['pruner'] or 'none'
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+            pruner = getattr(optuna.pruners, PRUNERS[pruner])(*([25.] if pruner == 'percentile' else []))   # 25: gives up all but the best quarter
+        study = optuna.create_study(study_name='search', direction='maximize' if self.mode == 'max' else 'minimize', sampler=make(seed=seed), pruner=pruner)   # the name decides Hyperband's brackets
         study.add_trials([t for t in self.told])
         return study
 
     def ask(self,
         n:int,     # how many, at most
     ) -> list:     # of (settings, recipe)
-        "The settings of the next round's trials, chosen from what was told; fewer if the same come again"
+        "The settings of the next round's trials, chosen from what was told; the first of all is the base, where the axes hold it"
         self.study = self._study()
-        self.trials,found = [],[]
+        self.trials,found,self.seen,self.given_up = [],[],{},set()
+        if not self.round and (base := self._base()) is not None: self.study.enqueue_trial(base)
         for _ in range(n):
             trial,r,settings = self.study.ask(),self.recipe,{}
             for name, axis in ordered(self.axes):
@@ -83,17 +102,31 @@ class Searcher:
         self.round += 1
         return found
 
-    def report(self, i:int, step:int, value:float) -> bool:   # trial of this round, from 0; its seeds so far, from 0; the mean over them
+    def report(self, i:int, step:int, value:float) -> bool:   # trial of this round, from 0; when, counted from 0; how good it was
         "Tell an intermediate value; true: the pruner gives this trial up"
         self.trials[i].report(value, step)
         return self.trials[i].should_prune()
 
-    def tell(self, values:list):   # of this round's trials: a number, or None for one that failed; a tuple (number,) for one that was pruned
+    def follow(self,
+        i:int,          # trial of this round, from 0
+        curves:list,    # of each seed so far, in order: its values epoch by epoch; the last one may still grow
+    ) -> bool:          # true: the pruner gives this trial up
+        "Tell the pruner what is new: at each epoch of each seed the mean over the seeds so far"
+        paired = self.options['pruner'] == 'wilcoxon'   # compares trials seed by seed
+        for s, curve in enumerate(curves):
+            for e in range(self.seen.get((i, s), 0), len(curve)):
+                if i in self.given_up: return True
+                self.seen[i, s] = e+1
+                value = curve[e] if paired else sum(c[min(e, len(c)-1)] for c in curves[:s+1])/(s+1)
+                if self.report(i, s if paired else s*self.stride + e, value): self.given_up.add(i)
+        return i in self.given_up
+
+    def tell(self, values:list):   # of this round's trials: a number, None for one that failed, 'pruned' for one that was given up
         "The results of the round"
         import optuna
         state = optuna.trial.TrialState
         for trial, v in zip(self.trials, values):
-            if isinstance(v, tuple): self.study.tell(trial, None, state=state.PRUNED)
+            if v == 'pruned': self.study.tell(trial, None, state=state.PRUNED)
             elif v is None: self.study.tell(trial, None, state=state.FAIL)
             else: self.study.tell(trial, v)
         self.told = self.study.get_trials(deepcopy=True)

@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/06-lab/study.html.md"""
 __all__ = ['StudyError', 'Study', 'Sheet']
 
 # %% ../../nbs/06-lab/20_study.ipynb #7b0d7a75
-import json, re, time
+import json, math, re, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.basics import patch
@@ -21,7 +21,7 @@ from .board import Board, in_words
 from .runners import make_workers
 from .store import PASSING, Store
 from .reading import Run
-import upslope.lab.halving   # Store.saved
+from .halving import Halving
 
 # %% ../../nbs/06-lab/20_study.ipynb #e1db3147
 class StudyError(UpslopeError, RuntimeError): "A study cannot go on"
@@ -90,6 +90,8 @@ class Study:
             store = Store(store)
         if name not in store.studies: raise unknown('study', name, store.studies, f'in {store.path}')
         d = json.loads(store.query('SELECT declaration FROM study WHERE name=?', name)[0]['declaration'])
+        if d.get('imported'): return store._imported(name)   # of `imported`: nothing to run
+        if 'recipe' not in d: raise StudyError(f'The study {name!r} was not declared to its end.', got=f'no recipe in {store.path}', fix='run the cell or script that declares it again')
         return cls(name, Recipe.from_json(d['recipe']), [{k: axis_from_json(v) for k, v in s.items()} for s in d['steps']], d['seeds'], from_json(d['baselines']), d['design'], d['metric'], d['mode'], store,
                    {k: axis_from_json(v) for k, v in d.get('nuisance', {}).items()}, d.get('placebo', False), d.get('half_width'))
 
@@ -136,6 +138,7 @@ def run(self:Study,
     **options,                  # of the backend: checkpoint_s; ray: address; slurm: cluster, timeout_min, ...
 ):
     "Run all that is not done yet; interrupted at any moment, the same call goes on from there. Returns the study"
+    if halving is not None and not isinstance(halving, Halving): raise ArgumentError('A study does not know this halving.', got=f'{halving=}', need='None, or a Halving with its rungs', fix='halving=Halving(first=1, factor=3)')
     with self.store.owned(self.name), make_workers(self.store, self.name, workers, backend, **options) as pool:
         self.store.requeue(self.name, failed=retry_failed)
         if halving is None: self.store.unpause(self.name)
@@ -147,8 +150,7 @@ def run(self:Study,
                 done = self.store.query("SELECT count(*) n FROM run WHERE study=? AND status='done'", self.name)[0]['n']
                 board.say(f'Interrupted. {done} runs are done and kept; the same command goes on from here.')
                 raise
-            saved = self.store.saved(self.name)
-            if saved['runs']: board.say(f"{saved['runs']} runs were stopped early, which saved about {in_words(saved['saved_s'])} of work.")
+            if text := self._saved(): board.say(text)
     return self
 
 @patch
@@ -163,15 +165,25 @@ def _run(self:Study, pool, board, halving):
     sheet.add([base], 0)
     sheet.text['compare'] |= {o: base.label for o in sheet.add(self.extra, 0)}
     sheet.first = halving and halving.first
-    def wait():
+    def wait(watch=lambda: None):
         while board.update():
             self._tend(pool, board)
+            watch()
             if halving: halving.decide(self.store, self.name, board.metric, mode, keep=sheet.text['bases'][-1:])
+        watch()
     for step, axes in enumerate(self.steps):
         sheet.add([base], step)
         sheet.text['bases'].append(base.label)
         base = self._search(sheet, step, base, axes, wait, board) if self.design.name == 'search' else self._step(sheet, step, base, axes, wait, board)
     self._together(sheet, base, wait, board)
+
+@patch
+def _saved(self:Study) -> str:
+    "What stopping runs early has saved, in words; empty if none was"
+    saved,spared = self.store.saved(self.name),self._declared.get('spared_s', 0.)   # spared: of trials that were given up, seeds that were never begun
+    if not saved['runs'] and not spared: return ''
+    n = saved['runs']
+    return (f"{n} run{' was' if n == 1 else 's were'} stopped early" if n else 'Hopeless trials were given up') + f", which saved about {in_words(saved['saved_s'] + spared)} of work."
 
 @patch
 def _tend(self:Study, pool, board):
@@ -262,7 +274,7 @@ def _step(self:Study, sheet, step, base, axes, wait, board):
     tuned = {v.label: labels[v.label][0] for v in variants}
     if self.nuisance:
         tuned |= retuned(runs, labels, sheet.metric, sheet.mode, len(self.seeds))
-        sheet.text['compare'] |= {tuned[v.label]: tuned[base.label] for v in variants if v.label != base.label}
+        if 'data' not in axes: sheet.text['compare'] |= {tuned[v.label]: tuned[base.label] for v in variants if v.label != base.label}
     here = tuned[base.label]
     others = [tuned[v.label] for v in variants if tuned[v.label] != here and sheet.text['compare'].get(tuned[v.label]) == here]
     if here not in finished:
@@ -272,7 +284,8 @@ def _step(self:Study, sheet, step, base, axes, wait, board):
             raise StudyError('No configuration has finished all its seeds, so there is no base for the next step.', got=f'{len(failed)} failed runs', need='at least one configuration without failures', fix='study.failures()')
         kept = self._best_of(runs, whole, sheet.metric, sheet.mode) or here
         decision = Decision(step, tuple(axes), here, kept, tuple(others), f'{here} has not finished all its seeds' + (f'; {kept}, the best that has, is taken.' if whole else '.'))
-    else: decision = decide(runs, here, others, sheet.metric, sheet.mode, step=step, axes=tuple(axes))
+    elif list(axes) == ['data']: decision = Decision(step, ('data',), here, here, tuple(t for t in tuned.values() if t != here), f'{here} stays: a data set is not chosen by its score.')
+    else: decision = decide(runs, here, others, sheet.metric, sheet.mode, step=step, axes=tuple(axes), wanted=self.half_width)
     sheet.decide(decision, board)
     return self[decision.kept]
 
@@ -346,7 +359,7 @@ def _search(self:Study, sheet, step, base, axes, wait, board):
     from upslope.lab.decisions import Decision
     from upslope.lab.search import Searcher
     searcher,o = Searcher(base.recipe, axes, self.design, sheet.mode),self.design.options
-    trials,pruned,saved = [base.label],0,0
+    trials,given_up = [] if searcher._base() is not None else [base.label],set()   # the base is the first trial, or stands beside them
     self._queue([base.recipe.key], self.seeds)
     while len(trials) < o['n']:
         asked = searcher.ask(min(o['batch'], o['n'] - len(trials)))
@@ -354,23 +367,48 @@ def _search(self:Study, sheet, step, base, axes, wait, board):
         keys = {n: r.key for n, (_, r) in zip(names, asked)}
         sheet.declare([])
         alive,gone = list(dict.fromkeys(names)),set()
+        def watch():
+            for n in alive:
+                if n in gone or not (curves := self._curves(sheet.metric, keys[n], o['pruner'])): continue
+                if searcher.follow(names.index(n), curves) and n != base.label:
+                    gone.add(n)
+                    self.store.stop([r['id'] for r in self.store.query("SELECT id FROM run WHERE study=? AND recipe=? AND status IN ('queued', 'running')", self.name, keys[n])], f"given up by the search's pruner ({o['pruner']})")
         for i, seeds in enumerate([[s] for s in self.seeds] if o['pruner'] else [self.seeds]):
-            self._queue([keys[n] for n in alive], seeds); wait()
-            means = self._means(sheet.metric, set(names))
-            if not o['pruner']: break
-            out = [n for j, n in enumerate(names) if n in alive and names.index(n) == j and n in means and searcher.report(j, i, means[n])]
-            if i == len(self.seeds)-1: break
-            saved += len(out)*(len(self.seeds)-1-i); gone |= set(out); alive = [n for n in alive if n not in out]
+            self._queue([keys[n] for n in alive], seeds)
+            wait(watch) if o['pruner'] else wait()
+            ended = {r['recipe'] for r in self.store.query("SELECT DISTINCT recipe FROM run WHERE study=? AND status='stopped'", self.name)}
+            gone |= {n for n in alive if keys[n] in ended}   # by an earlier process
+            alive = [n for n in alive if n not in gone]
             if not alive: break
-        searcher.tell([None if n not in means else (means[n],) if n in gone else means[n] for n in names])
-        trials += names; pruned += len(gone)
+        means = self._means(sheet.metric, set(names))
+        searcher.tell(['pruned' if n in gone else means.get(n) for n in names])
+        trials += names; given_up |= gone
     runs = self.runs()
+    spared = sum(len(self.seeds) - int((runs.config == n).sum()) for n in given_up)
     kept = self._best_of(runs, [c for c in _complete(runs, len(self.seeds), sheet.metric) if c in trials], sheet.metric, sheet.mode) or base.label
     tried = len(set(trials))
     said = f'{kept} has the best mean of {tried} configurations tried in {len(trials)} trials ({o["sampler"]}); as the best of many it is partly luck: study.confirm() asks fresh seeds.'
-    if o['pruner']: said += f" The pruner ({o['pruner']}) gave up {pruned} trials and saved {saved} of {len(trials)*len(self.seeds)} runs."
+    if o['pruner']:
+        said += f" The pruner ({o['pruner']}) gave up {len(given_up)} of them, and {spared} of {tried*len(self.seeds)} runs were not begun."
+        took = runs[runs.config.isin(trials)&(runs.status == 'done')].seconds.mean()
+        sheet.text['spared_s'] = spared*float(took) if took == took else 0.
     sheet.decide(Decision(step, tuple(axes), base.label, kept, tuple(dict.fromkeys(trials[1:])), said), board)
     return self[kept]
+
+@patch
+def _curves(self:Study, metric, key, pruner):
+    "What a configuration's runs have logged so far, seed by seed in the study's order, epoch by epoch; for Wilcoxon's pruner, and where nothing is logged, the final numbers"
+    runs = {r['seed']: r for r in self.store.query("SELECT id, seed, status, (SELECT value FROM result WHERE run=id AND name=?3) final FROM run WHERE study=?1 AND recipe=?2 AND status!='failed'", self.name, key, metric)}
+    curves = []
+    for s in self.seeds:
+        if s not in runs: break
+        r = runs[s]
+        curve = [] if pruner == 'wilcoxon' else [o['value'] for o in self.store.query('SELECT value FROM metric WHERE run=? AND name=? ORDER BY epoch', r['id'], metric)]
+        if not curve and r['status'] == 'done': curve = [r['final']]
+        if not curve: break
+        curves.append([math.nan if v is None else v for v in curve])
+        if r['status'] != 'done': break
+    return curves
 
 @patch
 def _means(self:Study, metric, configs):
@@ -391,6 +429,7 @@ def __getitem__(self:Study, label:str) -> Variant:
 @patch
 def runs(self:Study):
     "Frame with a row per run: its configuration, seed, status and final numbers"
+    if self.name not in self.store.studies: raise StudyError(f'The study {self.name!r} has not run yet.', got=f'no runs of it in {self.store.path}', fix='study.run()')
     return self.store.runs(self.name)
 
 @patch

@@ -204,6 +204,8 @@ def _notes(table):
     if len(second):
         far = [r for r in second.itertuples() if max(abs(r.bca_low - r.difference_low), abs(r.bca_high - r.difference_high)) > .15*(r.difference_high - r.difference_low)]
         notes.append(f'BCa bootstrap intervals (n > 10) agree with the t intervals.' if not far else 'BCa bootstrap intervals (n > 10) differ from the t intervals, so look at the points: ' + '; '.join(f'{r.config} {r.bca_low*scale:.3g} to {r.bca_high*scale:.3g} instead of {r.difference_low*scale:.3g} to {r.difference_high*scale:.3g}' for r in far[:4]) + '.')
+    lacking = table[table.missing > 0]
+    if len(lacking): notes.append(f"{_plural(int(lacking.missing.sum()), 'finished run')} of {_listing(lacking.config)} {'has' if lacking.missing.sum() == 1 else 'have'} no finite {a['metric']}: counted as missing, and in no mean.")
     if a.get('chosen'): notes.append(f"Measured on the test set: only {a['chosen']} is shown, which was chosen on {a['chosen_by']} among {_plural(a['tried'], 'configuration')} tried, beside the baselines.")
     if a['best']:
         extreme = f"{'Highest' if a['mode'] == 'max' else 'Lowest'} mean: {a['best']}"
@@ -312,6 +314,7 @@ def answers(
     level:float=.95,
     design:dict=None,              # configuration -> {axis: value}, if axes were changed together; None: `axis` and `value` of the runs say it all
     interactions=(),               # with a design: pairs of axes
+    wanted:float=None,             # a difference that would matter, as shown: points for an accuracy; None: the one that was seen
 ) -> list[str]:                    # sentences, the most important first
     "What the study found, in plain words: against the trivial baselines, for each axis, and what is missing"
     table = comparison(runs, metric, reference, mode, level)
@@ -339,7 +342,7 @@ def answers(
         out.append(f"Nothing can be told about {_listing(groups)}: the configurations share {max(d.n for d in ds.values())} finished seed{'' if max(d.n for d in ds.values()) == 1 else 's'}, and fewer than 3 allow no interval and no test: run at least 6.")
         groups = {}
     for axis, members in groups.items():
-        say = lambda c, b: sentence(ds[c], _named(c), _named(b), unit, scale, None if math.isnan(rows.p_adjusted[c]) else rows.p_adjusted[c], a['comparisons'], mode)
+        say = lambda c, b: sentence(ds[c], _named(c), _named(b), unit, scale, None if math.isnan(rows.p_adjusted[c]) else rows.p_adjusted[c], a['comparisons'], mode, wanted)
         known = [(c, b) for c,b in members if b and ds[c].n]
         told = [(c, b) for c,b in known if _told(ds[c], rows.p_adjusted[c], level)]
         largest = max(known, key=lambda o: abs(ds[o[0]].mean), default=None)

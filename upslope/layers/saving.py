@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
 from torch import nn, Tensor
-from ..core.errors import ArgumentError, DataError, UpslopeError, nearest
+from ..core.errors import ArgumentError, DataError, UpslopeError, nearest, needs
 from .activations import ChoiceUnknown, Configurable, activations, as_config, snake
 from .layer import Layer, MaskOf
 from .model import Input, InputLayer, Model, Ref, Sequential, Step, Weight
@@ -368,8 +368,7 @@ def load_keras(
     path,   # a '.keras' file that Keras 3 saved
 ) -> Model:
     "A model that Keras saved: its architecture and its weights"
-    try: import h5py
-    except ImportError as e: raise ImportError('Reading the weights of Keras needs h5py.\n  fix:  pip install h5py') from e
+    h5py = needs('h5py', 'keras', 'Reading the weights of Keras')
     import io
     try:
         with zipfile.ZipFile(path) as archive: config,weights = json.loads(archive.read('config.json')),archive.read('model.weights.h5')

@@ -12,6 +12,7 @@ __all__ = ['PERTURBATIONS', 'Perturbation', 'perturbation', 'perturbations', 'ch
 # %% ../../nbs/07-stress/index.ipynb #926201d9
 from .perturbations import PERTURBATIONS, Perturbation, perturbation, perturbations
 from .adversary import check_attack, fgsm, pgd
+import upslope.stress.weather   # importing it registers its perturbations
 from .breaking import breaking_point
 from .scorecard import Scorecard, stress, subgroups
 from .retraining import extrapolate, fewer_rows, label_noise, learning_curve, wrong_labels

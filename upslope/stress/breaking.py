@@ -48,23 +48,28 @@ def _crossing(severities, means, line):
 
 def breaking_point(
     severities,          # rising, the first is 0
-    scores,              # (severities, rows): how right each row is, larger is better; a mean over draws where there are several
+    scores,              # (severities, rows), or (severities, models, rows) for several trained models: how right each row is, larger is better; a mean over draws where there are several
     chance,              # (rows,): the same for the trivial answer
     share:float=.5,      # of the advantage over it that must be lost, in (0, 1)
     level:float=.95,     # of the interval
-    draws:int=1000,      # bootstrap draws of the rows
+    draws:int=1000,      # bootstrap draws of the rows, and of the models
     seed:int=0,          # of the bootstrap
 ) -> Break:
-    "The severity at which the mean score first falls to `clean - share*(clean - chance)`; percentile interval over rows"
+    "The severity at which the mean score first falls to `clean - share*(clean - chance)`; percentile interval over rows, and over models where there are several"
     scores,chance,severities = np.asarray(scores, float),np.asarray(chance, float),np.asarray(severities, float)
-    if scores.ndim != 2 or scores.shape != (len(severities), len(chance)):
-        raise ShapeError('A breaking point needs a score for each severity and row.', got=f'{len(severities)} severities, scores {scores.shape}, chance {chance.shape}', need='scores (severities, rows), chance (rows,)')
+    if scores.ndim == 2: scores = scores[:,None]
+    if scores.ndim != 3 or (len(scores), scores.shape[2]) != (len(severities), len(chance)):
+        raise ShapeError('A breaking point needs a score for each severity and row.', got=f'{len(severities)} severities, scores {scores.shape}, chance {chance.shape}', need='scores (severities, rows) or (severities, models, rows), chance (rows,)')
     if len(severities) < 2 or severities[0] != 0 or (np.diff(severities) <= 0).any(): raise ArgumentError('Severities begin at 0 and rise.', got=f'{severities.tolist()}')
     if not 0 < share < 1: raise ArgumentError('A share lies between 0 and 1.', got=f'{share=}', fix='share=.5')
     if not np.isfinite(scores).all(): raise ArgumentError('A score is a finite number.', got=f'{int((~np.isfinite(scores)).sum())} of {scores.size} are not')
-    n = len(chance)
+    n,k = len(chance),scores.shape[1]
     weights = np.concatenate([np.full((1, n), 1/n), np.random.default_rng(derive(seed, 'rows')).multinomial(n, np.full(n, 1/n), draws)/n])
-    means,trivial = weights @ scores.T,weights @ chance        # the first row: the sample itself
+    means,trivial = scores @ weights.T,weights @ chance        # (severities, models, draws); the first draw: the sample itself
+    if k > 1:   # one model fewer than there are, so that the spread of the mean is not underestimated (Rao and Wu 1988)
+        chosen = np.concatenate([np.full((1, k), 1/k), np.random.default_rng(derive(seed, 'models')).multinomial(k-1, np.full(k, 1/k), draws)/(k-1)])
+        means = np.einsum('skd,dk->ds', means, chosen)
+    else: means = means[:,0].T
     line = means[:,0] - share*(means[:,0] - trivial)
     points = np.where(means[:,0] <= trivial, np.nan, _crossing(severities, means, line))
     most,inside = severities[-1],points[1:][~np.isnan(points[1:])]
@@ -81,12 +86,14 @@ BEYOND = (7., 10., 15., 25.)
 class Curve:
     "Scores at growing severity"
     severities:list        # that were tried
-    scores:np.ndarray      # (severities, rows), mean over draws
-    by_draw:np.ndarray     # (severities, draws), mean over rows
+    scores:np.ndarray      # (severities, rows), mean over draws and models
+    by_draw:np.ndarray     # (severities, draws), mean over rows and models
     point:Break
+    by_model:np.ndarray    # (severities, models), mean over rows and draws
+    points:list            # the breaking point of each model alone
 
 def push(
-    score:Callable,        # function (severity, draw) -> (rows,) scores, larger is better; at 0 the draw does not matter
+    score:Callable,        # function (severity, draw) -> (rows,) or (models, rows) scores, larger is better; at 0 the draw does not matter
     chance,                # (rows,) scores of the trivial answer
     most:float=25.,        # severity beyond which nothing is left to change
     draws:int=2,           # of chance at each severity
@@ -103,7 +110,10 @@ def push(
             severity = most
         if severity > 5 and point.broke and np.isfinite(point.high): break
         seen = np.stack([np.asarray(score(severity, d), float) for d in range(draws if severity else 1)])
-        tried.append(severity); scores.append(seen.mean(0)); by_draw.append(np.broadcast_to(seen.mean(1), draws))
+        if seen.ndim == 2: seen = seen[:,None]
+        tried.append(severity); scores.append(seen.mean(0)); by_draw.append(np.broadcast_to(seen.mean((1, 2)), draws))
         if severity >= min(5, most): point = breaking_point(tried, np.stack(scores), chance, share, seed=seed)
         if point is not None and np.isnan(point.point): break
-    return Curve(tried, np.stack(scores), np.stack(by_draw), point)
+    scores = np.stack(scores)
+    each = [point] if scores.shape[1] == 1 else [breaking_point(tried, scores[:,i], chance, share, seed=seed) for i in range(scores.shape[1])]
+    return Curve(tried, scores.mean(1), np.stack(by_draw), point, scores.mean(2), each)

@@ -23,6 +23,7 @@ from ..lab.baselines import logistic_regression, ridge_regression
 from .adversary import fgsm, pgd
 from .breaking import Curve, push
 from .perturbations import Perturbation, Scale, perturbations
+import upslope.stress.weather   # importing it registers its perturbations
 from ..train import Learner
 
 # %% ../../nbs/07-stress/04_scorecard.ipynb #eb6b7ca0
@@ -159,7 +160,8 @@ class Scorecard:
             for curve,name,colour,mark in ((p.model, self.names[0], '#0072b2', 'o'), (p.baseline, self.names[-1], '#d55e00', 's')):   # Okabe and Ito's colours
                 if curve is None: continue
                 ax.plot(curve.severities, curve.scores.mean(1), mark + '-', color=colour, ms=3, lw=1.2, label=name)
-                if curve.by_draw.shape[1] > 1: ax.fill_between(curve.severities, curve.by_draw.min(1), curve.by_draw.max(1), color=colour, alpha=.15, lw=0)
+                if curve.by_model.shape[1] > 1: ax.plot(curve.severities, curve.by_model, color=colour, lw=.6, alpha=.5)
+                elif curve.by_draw.shape[1] > 1: ax.fill_between(curve.severities, curve.by_draw.min(1), curve.by_draw.max(1), color=colour, alpha=.15, lw=0)
                 if curve.point.broke:
                     right = max(curve.severities)
                     ax.axvspan(curve.point.low, min(curve.point.high, right), color=colour, alpha=.12, lw=0); ax.axvline(curve.point.point, color=colour, lw=.8, ls='--')
@@ -175,11 +177,13 @@ class Scorecard:
     def sentences(self) -> list:
         "What to remember of it"
         broke = sorted((p for p in self.pushes if p.model.point.broke), key=lambda p: p.model.point.point)
-        said = [f'{self.names[0]} breaks first under {p.name}, at severity {p.model.point} ({p.levels.constant(p.model.point.point):.3g} {p.levels.unit}).' for p in broke[:1]]
-        if stands := [p.name for p in self.pushes if not p.model.point.broke and not np.isnan(p.model.point.point)]: said.append(f"It withstands {', '.join(stands)}, as far as could be pushed.")
+        many = self.names[0][:1].isdigit()
+        s,it = ('', 'They') if many else ('s', 'It')
+        said = [f'{self.names[0]} break{s} first under {p.name}, at severity {p.model.point} ({p.levels.constant(p.model.point.point):.3g} {p.levels.unit}).' for p in broke[:1]]
+        if stands := [p.name for p in self.pushes if not p.model.point.broke and not np.isnan(p.model.point.point)]: said.append(f"{it} withstand{s} {', '.join(stands)}, as far as could be pushed.")
         for verdict,word in ('breaks sooner', 'sooner'),('breaks later', 'later'):
-            if names := [p.name for p in self.pushes if p.verdict == verdict]: said.append(f"It breaks {word} than {self.names[-1]} under {', '.join(names)}.")
-        if not broke and not stands: said.append(f'{self.names[0]} is no better than the trivial answer to begin with, so there is nothing to break.')
+            if names := [p.name for p in self.pushes if p.verdict == verdict]: said.append(f"{it} break{s} {word} than {self.names[-1]} under {', '.join(names)}.")
+        if not broke and not stands: said.append(f"{self.names[0]} {'are' if many else 'is'} no better than the trivial answer to begin with, so there is nothing to break.")
         return said
     def __repr__(self):
         import pandas as pd
@@ -190,7 +194,7 @@ class Scorecard:
 
 # %% ../../nbs/07-stress/04_scorecard.ipynb #2f9f0441
 def stress(
-    model,                    # a trained Learner, or an `nn.Module`
+    model,                    # a trained Learner, or an `nn.Module`; or a list of several, as trained from several seeds: the interval then includes the seeds
     data:Dataset=None,        # from `upslope.data.sources`; None: the Learner's own
     pushes=None,              # names; None: all perturbations of this kind of input, 'fgsm', 'pgd', 'weight_noise', 'quantization'
     part:str='test',          # whose rows are used
@@ -203,7 +207,9 @@ def stress(
     seed:int=0,
 ) -> Scorecard:
     "Push until it breaks, and say where"
-    data = data if data is not None else getattr(getattr(model, 'dls', None), 'data', None)
+    models = list(model) if isinstance(model, (list, tuple)) else [model]
+    if not models: raise ArgumentError('There is no model to push.', got=f'{model!r}')
+    data = data if data is not None else getattr(getattr(models[0], 'dls', None), 'data', None)
     if not isinstance(data, Dataset): raise DataError('A stress test needs the data that the model was made for.', got=type(data).__name__, fix='stress(model, sources.digits())')
     x,y = lookup('part', part, data.parts)
     scale = Scale.fit(data.train.x, kind)
@@ -215,8 +221,10 @@ def stress(
     wanted = list(everything) if pushes is None else [pushes] if isinstance(pushes, str) else list(pushes)
     if not wanted: raise ArgumentError('There is nothing to push with.', got='pushes=[]', have=everything)
     for n in wanted: lookup('push', n, everything)
-    subjects = [as_subject(model, data, pipeline)]
-    if baseline is not None: subjects.append(linear_subject(data) if baseline == 'auto' else as_subject(baseline, data, pipeline, 'baseline'))
+    if other := next((d for m in models if isinstance(d := getattr(getattr(m, 'dls', None), 'data', None), Dataset) and (d.version, d.test.x.shape) != (data.version, data.test.x.shape)), None):
+        raise DataError('The models of one scorecard were made for the same data.', got=f'{other.name} {other.version}', need=f'{data.name} {data.version}')
+    subjects = [[as_subject(m, data, pipeline, f'{len(models)} models' if len(models) > 1 else 'model') for m in models]]
+    if baseline is not None: subjects.append([linear_subject(data)] if baseline == 'auto' else [as_subject(m, data, pipeline, 'baseline') for m in (baseline if isinstance(baseline, (list, tuple)) else [baseline])])
     if kind == 'image' and data.input_shape[-1] not in (1, 3): wanted = [n for n in wanted if n != 'jpeg']
     chance = chance_scores(data, y)
     target = y if data.task == 'classification' else y.float()
@@ -235,13 +243,14 @@ def stress(
         attack = (lambda e, d: fgsm(subject.module, z, aim, e, low, high)) if name == 'fgsm' else lambda e, d: pgd(subject.module, z, aim, e, low=low, high=high, seed=derive(seed, 'draw', d))
         return lambda s, d: of(subject.answer(attack(p.constant(s)*unit, d) if s else z))
 
+    def together(scorers): return (lambda s, d: np.stack([f(s, d) for f in scorers])) if len(scorers) > 1 else scorers[0]
     found = []
     with seeded(seed, 'stress'):
         for n in wanted:
             times = 1 if n in ('fgsm', 'quantization') else draws
-            curves = [push(scorer(s, n), chance, everything[n].most, times, share, seed) for s in subjects]
+            curves = [push(together([scorer(s, n) for s in several]), chance, everything[n].most, times, share, seed) for several in subjects]
             found.append(Push(n, 'adversary' if n in attacks else 'weights' if n in WEIGHTS else 'input', everything[n].unit, everything[n], curves[0], curves[1] if len(curves) > 1 else None))
-    return Scorecard(found, data, [s.name for s in subjects], 'accuracy' if data.task == 'classification' else '- absolute error', share)
+    return Scorecard(found, data, [several[0].name for several in subjects], 'accuracy' if data.task == 'classification' else '- absolute error', share)
 
 def _encoded_target(subject, y):
     "The target on the scale of the module's output: where the output decodes to y"

@@ -12,6 +12,7 @@ import copy, gc, os, time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 import torch
+from torch.utils._pytree import tree_map
 from ..core.errors import ArgumentError, UpslopeError
 from .losses import CrossEntropy, Loss
 from .program import Layout, NotStackable, Program
@@ -62,6 +63,20 @@ class Loop:
             torch.cat([g.reshape(-1) for g in found], out=grads[s])
             losses[s] = loss.detach()
         return losses
+
+    def look(self, tap, params, states, keys, steps, xs, numbers=(), shared=False):
+        "As `Program.look`"
+        seen = {}
+        for s,module in enumerate(self.modules):
+            if module is None: continue
+            before = [b.clone() for b in module.buffers()]
+            module.train()
+            gathers = tap(module)
+            with torch.no_grad(), Stacking(readdress(keys[s], steps[s]), twins=False), gathers: pred = module(*(xs if shared else [x[s] for x in xs]))
+            for b,was in zip(module.buffers(), before): b.copy_(was)
+            seen[s] = pred,gathers.found
+        like = next(iter(seen.values()))   # an empty row has seen nothing
+        return tree_map(lambda *ts: torch.stack(ts), *(seen.get(s, tree_map(torch.zeros_like, like)) for s in range(self.rows)))
 
     def outputs(self, params, states, xs, y=None, numbers=(), shared=False):
         "Outputs in evaluation, and the losses if there are targets"

@@ -14,7 +14,10 @@ import_fastai()
 # %% ../../nbs/04-train/06_learner.ipynb #78a2e1d7
 import sys
 from contextlib import contextmanager
+from functools import partial
+from html import escape
 import numpy as np, torch
+from torch import nn
 from fastai.callback.core import (Callback, CancelBackwardException, CancelBatchException, CancelEpochException, CancelFitException, CancelStepException,
                                   CancelTrainException, CancelValidException, event)
 from fastai.callback import core as _core
@@ -22,7 +25,7 @@ from fastai.callback import schedule as _schedule  # adds fit_one_cycle, lr_find
 from fastai.learner import Learner as _Learner, defaults
 from fastai.optimizer import Adam
 from fastai.torch_core import to_device, trainable_params
-from fastcore.basics import GetAttr, noop
+from fastcore.basics import GetAttr, noop, patch
 from fastcore.foundation import L
 
 # %% ../../nbs/04-train/06_learner.ipynb #6840d478
@@ -317,3 +320,26 @@ class Learner(_Learner):
         return pd.DataFrame([(r['epoch'], k, v) for r in rows for k,v in r.items() if k not in ('epoch', 'time')], columns=['epoch', 'metric', 'value'])
 
 
+
+# %% ../../nbs/04-train/06_learner.ipynb #0aa4f553
+def _called(o): return getattr(o, '__name__', None) or getattr(o, 'name', None) or type(o).__name__
+def _said(v): return f'{v:.4f}' if isinstance(v, float) else str(v)
+
+@patch
+def _parts(self:Learner) -> dict:
+    "What it is made of, in words: model, data, loss, optimizer, metrics, other callbacks, and the last epoch if there was one"
+    opt = self.opt_func.keywords.get('opt', self.opt_func.func) if isinstance(self.opt_func, partial) else self.opt_func
+    weights = [p for p in self.model.parameters() if not isinstance(p, nn.UninitializedParameter)]
+    rows = getattr(getattr(self, 'recorder', None), 'rows', ())
+    own = [cb.name for cb in self.cbs if type(cb) not in OURS.values() and type(cb) not in OURS]
+    said = dict(model=f'{_called(type(self.model))}, {sum(p.numel() for p in weights):,} weights', data=', '.join(f'{len(dl)} batches to {what}' for dl,what in zip(self.dls.loaders, ('train', 'validate'))) if hasattr(self.dls, 'loaders') else type(self.dls).__name__,
+                loss=_called(self.loss_func), optimizer=f'{_called(opt)}, lr={self.lr:g}', metrics=', '.join(m.name for m in self.metrics), callbacks=', '.join(own),
+                trained=f"{len(rows)} epoch{'s'*(len(rows) > 1)}, the last with {', '.join(f'{k}={_said(v)}' for k,v in rows[-1].items() if k not in ('epoch', 'time'))}" if rows else 'not yet')
+    return {k: v for k,v in said.items() if v}
+
+@patch
+def __repr__(self:Learner): return '\n'.join(['Learner', *(f"  {k+':':<11}{v}" for k,v in self._parts().items())])
+@patch
+def _repr_html_(self:Learner):
+    rows = ''.join(f'<tr><th style="text-align:left">{k}</th><td style="text-align:left">{escape(v)}</td></tr>' for k,v in self._parts().items())
+    return f'<table><caption style="text-align:left">Learner</caption>{rows}</table>'

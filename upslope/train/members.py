@@ -80,6 +80,7 @@ class Member:
         self.model = self.opt = self.dls = self.pred = self.loss = self.batches = None
         self.now = {}   # what its schedule multiplies
         self.row,self.state,self.saved = None,None,None   # its weights, buffers and optimizer while it is in no slot
+        self.start = None   # a `state_dict` at the end of an epoch: its next fit goes on from there
     name = property(lambda self: f'member {self.i}')
     def __repr__(self): return f"member {self.i} ({', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}' for k,v in self.settings.items())}): {self.status}{f', {self.ended}' if self.ended else ''}"
     @property
@@ -122,6 +123,13 @@ class Member:
         for k in ('status', 'ended', 'epoch', 'train_iter', 'done', 'n_epoch', 'smooth', 'smooth_n', 'losses', 'row', 'state', 'saved', 'now'): setattr(self, k, s[k])
         self.batches.epoch = s['passes']
         self.recorder.rows,self.loaded,self.resuming = s['rows'],s['callbacks'],s['status'] == 'running'
+    def go_on(self):
+        "Wait for a slot, to go on from `start`"
+        s,self.start = self.start,None
+        if s['n_epoch'] != self.n_epoch: raise DataError('The checkpoint belongs to a fit of another length.', got=f'{self.n_epoch} epochs', need=f"{s['n_epoch']} epochs")
+        if s['row'].shape != self.row.shape: raise DataError('The checkpoint belongs to another model.', got=f'{len(self.row)} parameters', need=f"{len(s['row'])} parameters")
+        self.load_state_dict(s)
+        self.status = 'queued'
     def load_callbacks(self):
         mine = [cb for cb in self.cbs if not isinstance(cb, ParamScheduler)]
         for cb,(name,state) in zip(mine, self.loaded): _load_callback(cb, state)

@@ -42,10 +42,11 @@ class Population(Slots):
     ):
         "Train all members; afterwards `history`, `member(i)`, `best(...)`"
         if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1: raise ArgumentError('A fit takes a whole number of epochs.', got=f'{epochs=}', need='a whole number >= 1')
-        n_slots,self._programs = self._decide(),{}
+        n_slots = self._decide()
         for m in self.members:
             own = [own_copy(cb, m.i) for cb in self.cbs]
             m.begin([*own, *([] if isinstance(m.schedule, Constant) else [Scheduler(m.schedule)])], m.full.get('epochs', epochs))
+            if m.start: m.go_on()
         self.epoch,self.position,self.batch_losses,self.started = 0,0,[],time.monotonic()
         found = self._resume()
         with _flushed():
@@ -125,12 +126,14 @@ class Population(Slots):
         clips,values = [m.clip if m else None for m in self.slots],[m.clip_value if m else None for m in self.slots]
         clipped = any(c is not None for c in clips + values)
         listening = {e: [m for m in members if m.called[e]] for e in BATCH_EVENTS}
-        running,last = [m.slot for m in members],time.monotonic()
+        running,last,inside = [m.slot for m in members],time.monotonic(),[e for e in self.events if e.inside]
         for m in members: m.training,m.n_iter = True,len(batches)
         for i in range(self.position, len(batches)):
             for m in scheduled: self._schedule(m)
             xs,y = self.pool.take(batches[i], (-1,)) if shared else self.pool.take(batches[i].reshape(-1), tuple(batches[i].shape))
+            for e in inside: e.before_batch(members, xs, y)
             losses = self.program.step(self.params, self.states, self.keys, self.steps, xs, y, self.grads, self.columns_of, self.eps, shared)
+            for e in inside: e.after_backward(members, losses)
             self.batch_losses.append(losses)
             bad = ~torch.isfinite(losses)
             if bad.any() and any(bad[s] for s in running):
@@ -141,6 +144,7 @@ class Population(Slots):
             if clipped: rows.clip(clips, values)
             if listening['before_step']: self._call('before_step', listening, i)
             rows.step(running)
+            for e in inside: e.after_step(members)
             if listening['after_step']: self._call('after_step', listening, i)
             self.steps += 1
             for m in members: m.train_iter += 1
@@ -214,6 +218,13 @@ class Population(Slots):
                 xs,y = pool.take((rows + at[:,None]).reshape(-1), (len(self.slots), len(rows)))
             pred,losses = self.program.outputs(self.params, self.states, xs, y, self.columns_of, pool.shared)
             yield xs,y,pred,losses
+
+    def look(self,
+        tap,     # function of a model that gives a context manager, which has gathered tensors by name as `found` when the model has run
+        xs,      # the batch
+    ):           # (outputs, what was gathered), all with (slots, ...) in front
+        "What the members at work will meet on their way forward through this batch"
+        return self.program.look(tap, self.params, self.states, self.keys, self.steps, xs, self.columns_of, self.order == 'shared')
 
     # --- checkpoint
     def _due(self, last):

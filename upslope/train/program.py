@@ -9,6 +9,7 @@ __all__ = ['row_losses', 'NotStackable', 'Layout', 'Program']
 
 # %% ../../nbs/04-train/16_program.ipynb #2e0abbc9
 import math, time, warnings
+from contextlib import nullcontext
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, vmap
@@ -113,22 +114,19 @@ def _clean(gm, inputs):
 
 def _peak(gm):
     "The most bytes that results of the list hold at one time"
-    last = {}
-    for i,n in enumerate(gm.graph.nodes):
-        for a in n.all_input_nodes: last[a] = i
-    live,peak,owner = 0,0,{}
-    ends = {}
-    for a,i in last.items(): ends.setdefault(i, []).append(a)
-    held = {}
+    owner,size,last = {},{},{}   # a view keeps its owner
     for i,n in enumerate(gm.graph.nodes):
         if n.op == 'call_function':
             if n.target in _VIEWS and n.all_input_nodes: owner[n] = owner.get(n.all_input_nodes[0], n.all_input_nodes[0])
             elif getattr(n.target, '__name__', '') == 'getitem': owner[n] = owner.get(n.args[0], n.args[0])
-            else: held[n] = n.meta.get('bytes', 0); live += held[n]
+            else: size[n] = n.meta.get('bytes', 0)
+        for a in n.all_input_nodes: last[owner.get(a, a)] = i
+    freed,live,peak = {},0,0
+    for n,i in last.items(): freed[i] = freed.get(i, 0) + size.get(n, 0)
+    for i,n in enumerate(gm.graph.nodes):
+        live += size.get(n, 0)
         peak = max(peak, live)
-        for a in ends.get(i, ()):   # a view keeps its owner
-            o = owner.get(a, a)
-            if o in held and not any(last.get(b, -1) > i for b in [o, *[k for k,v in owner.items() if v is o]]): live -= held.pop(o)
+        live -= freed.get(i, 0)
     return peak
 
 # %% ../../nbs/04-train/16_program.ipynb #7cf97737
@@ -175,13 +173,15 @@ class Program:
         self.layout,self.numbers = Layout(model),_Numbers(model, places)
         self.recorded,self.recorded_s,self.peak,self.warned = {},0.,0,set()
 
-    def _forward(self, params, states, keys, numbers, smoothing, xs, shared):
+    def _forward(self, params, states, keys, numbers, smoothing, xs, shared, tap=None):
         names = self.layout.names + self.layout.states
         dtype = self.layout.dtype
         def one(params, states, key, numbers, xs):
             before = self.numbers.set(numbers)
             try:
-                with Stacking(key): return functional_call(self.model, dict(zip(names, (*params, *states))), xs)
+                with Stacking(key), tap or nullcontext():
+                    pred = functional_call(self.model, dict(zip(names, (*params, *states))), xs)
+                    return (pred, tap.found) if tap else pred
             finally: self.numbers.set(before)
         return vmap(one, in_dims=(0, 0, 0, 0, None if shared else 0))(params, states, keys, numbers, xs)
 
@@ -246,6 +246,11 @@ class Program:
     def _losses(self, pred, y, smoothing, shared):
         if not isinstance(pred, torch.Tensor): raise NotStackable('A population needs a model with one tensor as output.', got=type(pred).__name__)
         return row_losses(self.loss, pred, y.expand(self.rows, *y.shape) if shared else y, smoothing)
+
+    def look(self, tap, params, states, keys, steps, xs, numbers=(), shared=False):
+        "What `step` will meet on its way forward: the outputs (rows, batch, ...), and what `tap(model)`, a context manager, has gathered as `found`; nothing is changed"
+        self.model.train()
+        with torch.no_grad(): return self._forward(params, [t.clone() for t in states], readdress(keys, steps), numbers, None, tuple(xs), shared, tap(self.model))
 
     def outputs(self, params, states, xs, y=None, numbers=(), shared=False):
         "Outputs (rows, batch, ...) in evaluation, and the losses (rows,) if there are targets"

@@ -20,13 +20,13 @@ from ..core.seeds import derive, seeded
 from .checkpoint import Checkpoint
 from .choice import Explanation, Loop, bind, choose
 from .diagnosis import StopOnNaN
-from .losses import CrossEntropy, as_loss, check_loss
+from .losses import CrossEntropy, Loss, as_loss, check_loss
 from .members import Member, _as_list, _Loaders, _Opt, _parts, _Pool, check_callback, own_copy
 from .metrics import as_metric
 from .program import Layout, Program
 from .rows import Rows, optimizer_class
 from .schedules import Constant, Scheduler, as_schedule
-from .stacking import AddressedDropout, _signed, differing
+from .stacking import AddressedDropout, _described, _signed, differing, in_common
 from .weights import GradientClip
 
 # %% ../../nbs/04-train/21_slots.ipynb #a619a060
@@ -38,6 +38,10 @@ class Events:
     def before_fit(self): "All members are ready"
     def after_epoch(self): "All members in slots have ended an epoch"
     def after_member(self, member): "A member has ended, in whatever way"
+    def before_batch(self, members, xs, y): "A batch comes to these members, each in its row `m.slot`"
+    def after_backward(self, members, losses): "The gradients are there, not yet clipped"
+    def after_step(self, members): "The weights have moved"
+    inside = False        # are the three above called?
     all_at_once = False   # must all members be in slots together?
     wants_outputs = False # keep the outputs for the validation part, as `population.valid_outputs` (slots, rows, ...), until the epoch ends?
     def state_dict(self): return {}
@@ -60,6 +64,7 @@ class Slots:
         rows:int=None,       # members at a time; None: what is measured to be best
         budget:int=None,     # bytes that the members at work may take; None: half of what is free
         compile:bool=False,  # compile the program (seconds to minutes, once for each shape)?
+        programs:dict=None,  # what populations before this one recorded; theirs and its own are kept here, and used again where all is equal but what members may have of their own
         device=None,         # where to train; None: where the data are
         **hypers             # what all members have alike: lr=..., weight_decay=..., clip=..., and the model's arguments
     ):
@@ -78,6 +83,7 @@ class Slots:
         self._read_callbacks(_as_list(cbs))
         self._build()
         self.explanation,self.slots,self.position,self.valid_outputs = None,[],0,None
+        self.programs = {} if programs is None else programs
 
     # --- what was asked for
     def _read_data(self, data, n):
@@ -133,7 +139,8 @@ class Slots:
         self.cbs,self.events,self.checkpoint = [],[],None
         for cb in cbs:
             if isinstance(cb, type): cb = cb()
-            if isinstance(cb, Events): cb.population = self; self.events.append(cb)
+            if hasattr(type(cb), 'for_population'): cb = cb.for_population()   # a `Watch`
+            if isinstance(cb, Events): self.add_event(cb)
             elif isinstance(cb, Checkpoint): self.checkpoint = cb
             elif isinstance(cb, (StopOnNaN, AddressedDropout)): pass   # every population does what they do
             elif isinstance(cb, Scheduler):
@@ -142,6 +149,8 @@ class Slots:
                 for m in self.members: m.clip,m.clip_value = cb.norm if m.clip is None else m.clip,cb.value
             else: self.cbs.append(check_callback(cb))
         if self.checkpoint and self.checkpoint.monitor is not None and self.checkpoint.monitor not in self.columns: raise unknown('number to watch', self.checkpoint.monitor, self.columns, 'in the table of results')
+
+    def add_event(self, e:Events): e.population = self; self.events.append(e)
 
     def _model(self, m):
         "The untrained model of a member"
@@ -163,6 +172,8 @@ class Slots:
         names = [m.name for m in self.members]
         self.numbers = differing(models, names)
         self.base,self.layout = copy.deepcopy(models[0]),Layout(models[0])
+        loss = self.loss
+        self.same = in_common(models[0], self.numbers),self.layout.device,(type(loss).__qualname__, repr(vars(loss))) if isinstance(loss, Loss) else repr(_described(loss) or id(loss))
         self._two = models[:2]   # for the proof
         for m,model in zip(self.members, models): m.row,m.state = self.layout.row(model),self.layout.state(model)
 
@@ -215,8 +226,10 @@ class Slots:
         self.keys,self.steps,self.columns_of = column(torch.int32),column(torch.int32),[column(layout.dtype) for _ in self.numbers]
         self.eps = column(layout.dtype) if self.smoothing else None
         if self.kind == 'loop': self.program = Loop([None]*n, self.loss, layout)
-        elif (self.kind, n) in self._programs: self.program = self._programs[self.kind, n]
-        else: self.program = self._programs[self.kind, n] = Program(copy.deepcopy(self.base), self.loss, n, list(self.numbers), self.compile)
+        else:
+            key = n,self.compile,self.same
+            if key not in self.programs: self.programs[key] = Program(copy.deepcopy(self.base), self.loss, n, list(self.numbers), self.compile)
+            self.program = self.programs[key]
 
     def _put(self, s, m):
         "Member `m` takes slot `s`"
