@@ -60,6 +60,7 @@ def test_one_axis_at_a_time_keeps_what_is_true(tmp_path):
     assert set(two['axes']) == {'width', 'activation'} and 'they help each other' in two['text']
     assert two['corners'][0] == 'net' and two['corners'][3] == 'net, width=64, activation=tanh'
     effects = {(e.axis, e.value): e for e in s.effects()}
+    assert {e.comparisons for e in s.effects() if e.axis != 'placebo'} == {5} and s.table().attrs['comparisons'] >= 4   # one family over all steps: two widths, depth, activation, the 2 x 2
     assert effects['placebo', 1].told is False and abs(effects['placebo', 1].difference.mean) < .01
     assert effects['width', 64].difference.low < .02 < effects['width', 64].difference.high
     assert any(o.startswith('placebo, which does nothing') for o in s.answers()) and two['text'] in s.answers()
