@@ -105,8 +105,9 @@ def test_a_fit_moves_pauses_and_stops(place, jupyter, page):
     seconds_until(line, '^stopped after', 10)
     page.get_by_text('kept True stopped').wait_for()
     assert view.count() == 1 and page.get_by_role('button', name='Stop').count() == 0
-    page.keyboard.press('Control+s')
-    page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+    page.get_by_role('menuitem', name='File', exact=True).click()
+    page.get_by_role('menuitem', name=re.compile('^Save Notebook(?! As)')).click()
+    seconds_until((Path(jupyter['root_dir'])/place.rpartition('/')[2]).read_text, 'stopped after', 20)
     page.reload()
     view.first.wait_for()
     assert line().startswith('stopped after') and view.locator('svg').count() == 3
