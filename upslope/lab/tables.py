@@ -200,6 +200,8 @@ def _notes(table):
     if len(second):
         far = [r for r in second.itertuples() if max(abs(r.bca_low - r.difference_low), abs(r.bca_high - r.difference_high)) > .15*(r.difference_high - r.difference_low)]
         notes.append(f'BCa bootstrap intervals (n > 10) agree with the t intervals.' if not far else 'BCa bootstrap intervals (n > 10) differ from the t intervals, so look at the points: ' + '; '.join(f'{r.config} {r.bca_low*scale:.3g} to {r.bca_high*scale:.3g} instead of {r.difference_low*scale:.3g} to {r.difference_high*scale:.3g}' for r in far[:4]) + '.')
+    lacking = table[table.missing > 0]
+    if len(lacking): notes.append(f"{_plural(int(lacking.missing.sum()), 'finished run')} of {_listing(lacking.config)} {'has' if lacking.missing.sum() == 1 else 'have'} no finite {a['metric']}: counted as missing, and in no mean.")
     if a.get('chosen'): notes.append(f"Measured on the test set: only {a['chosen']} is shown, which was chosen on {a['chosen_by']} among {_plural(a['tried'], 'configuration')} tried, beside the baselines.")
     if a['best']:
         extreme = f"{'Highest' if a['mode'] == 'max' else 'Lowest'} mean: {a['best']}"
@@ -218,10 +220,22 @@ def _named(config): return f'“{config}”' if ',' in str(config) else str(conf
 
 def _clip(text, width): return text if len(text) <= width else text[:width-width//3-1] + '…' + text[-(width//3):]
 
+def _short(names, width):
+    "Names of configurations, each at most `width` long: 'conv, …, lr=0.01' keeps the last change whole, where that leaves them apart"
+    def tail(n):
+        parts = n.split(', ')
+        ways = [n] + [f'{parts[0]}, …, {parts[-1]}']*(len(parts) > 2) + [f'…, {parts[-1]}']*(len(parts) > 1)
+        return next((o for o in ways if len(o) <= width), _clip(n, width))
+    names = list(map(str, names)); new = [tail(n) for n in names]
+    mine = {}
+    for n, o in zip(names, new): mine.setdefault(o, set()).add(n)
+    return [o if len(mine[o]) == 1 else _clip(n, width) for n, o in zip(names, new)]
+
 def _label(text, width=24):
     "For a figure: short, `$` is no mathematics, and a leading `_` hides nothing"
     text = _clip(str(text), width).replace('$', r'\$')
     return '\u200b' + text if text.startswith('_') else text
+def _labels(names, width=24): return [_label(n, width) for n in _short(names, width)]
 
 def text_table(
     table,               # of `comparison`
@@ -235,7 +249,9 @@ def text_table(
     names = title.index('base') + 1 if 'base' in title else 1   # the columns that hold names
     for limit, heading in ((40,40), (40,20), (28,20), (22,18), (18,16), (15,14), (12,12)):   # titles and long names give way first, then the second opinion
         if limit == 22: at = lines[0].index('Holm'); lines = [l[:at] + l[at+1:] for l in lines]
-        cut = [[_clip(o, heading) if row == 0 else _clip(o, limit) if i in (1, names) else o for i,o in enumerate(line)] for row,line in enumerate(lines)]
+        cut = list(map(list, lines)); cut[0] = [_clip(o, heading) for o in cut[0]]
+        for i in {1, names}:
+            for line, o in zip(cut[1:], _short([l[i] for l in lines[1:]], limit)): line[i] = o
         sizes = [max(map(len, column)) for column in zip(*cut)]
         if sum(sizes) + 2*(len(sizes)-1) <= width: break
     out = ['  '.join(o.ljust(s) if i < 2 else o.rjust(s) for i,(o,s) in enumerate(zip(line, sizes))).rstrip() for line in cut]
