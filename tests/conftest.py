@@ -27,6 +27,10 @@ def browser():
         yield browser
         browser.close()
 
+def pytest_configure(config):
+    "The site and the wheel are built once, also by `pytest -n 2`: the tests of one group go to one process"
+    if getattr(config.option, 'dist', 'no') == 'load': config.option.dist = 'loadgroup'
+
 def pytest_collection_modifyitems(items):
     "A test's name must be the same in every process that pytest-xdist starts, so the address of an object in it is replaced by a count"
     seen = Counter()

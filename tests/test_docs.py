@@ -39,8 +39,8 @@ def test_module_docstrings_point_to_pages_that_exist(site, root):
         for page in re.findall(rf'^Docs: {docs.SITE}(\S+?)"*$', path.read_text(), flags=re.M): assert (site/page).exists(), f'{path}: {page}'
 
 def test_signature_is_what_python_would_accept():
-    def example(a, /, b:int, *rest, c:float=.5, d=len, **more) -> list[int]: "Any"
-    assert docs.call(example) == '(a, b: int, *rest, c: float = 0.5, d=len, **more) -> list[int]'
+    def example(a, /, b:int, *rest, c:float=.5, d=len, e=lambda x: x, **more) -> list[int]: "Any"
+    assert docs.call(example) == '(a, b: int, *rest, c: float = 0.5, d=len, e=..., **more) -> list[int]'
 
 def test_comments_of_parameters_become_a_table():
     from upslope.core.seeds import derive

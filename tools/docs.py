@@ -43,12 +43,15 @@ p.notebook { margin: 0 0 1.5rem; font-size: 85%; color: var(--color-foreground-s
 dl.py { border-left: 3px solid var(--color-brand-primary); padding-left: .8rem; }
 dl.py > dd { margin-left: 1rem; }
 dl.py .table-wrapper table { margin-left: 0; font-size: 90%; }
-div.cell details.hide > summary { background: none; border-left-color: var(--color-background-border); font-size: 85%; }
+div.cell details.hide, div.cell details.hide > summary, div.cell details.hide > summary > p.admonition-title { background: none !important; border-left-color: var(--color-background-border) !important; font-size: 85%; font-weight: normal; }
+div.cell details.hide > summary > p.admonition-title::before { display: none; }
 div.cell_output { overflow-x: auto; }
 div.cell_output img { border-radius: 4px; max-width: 100%; height: auto; }
 div.cell_output img[src$=".svg"] { background: #fff; padding: .5rem; }
-div.cell_output table { border-collapse: collapse; font-size: 85%; margin: .6rem 0; }
-div.cell_output table :is(td, th) { padding: .2rem .6rem; border-bottom: 1px solid var(--color-background-border); }
+div.cell_output table { border: 0; border-collapse: collapse; font-size: 85%; margin: .6rem 0; }
+div.cell_output table :is(td, th) { padding: .2rem .6rem; border: 0; border-bottom: 1px solid var(--color-background-border); }
+div.cell_output tbody tr > th:first-child { text-align: left; }
+div.cell_output dl :is(dt, dd) { margin-top: 0; margin-bottom: 0; }
 div.cell_output table caption { text-align: left; padding: .2rem .6rem; color: var(--color-foreground-secondary); }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
 .gallery a { border: 1px solid var(--color-background-border); border-radius: 6px; overflow: hidden; text-decoration: none; color: var(--color-foreground-primary); font-size: 80%; }
@@ -56,11 +59,14 @@ div.cell_output table caption { text-align: left; padding: .2rem .6rem; color: v
 .gallery span { display: block; padding: .5rem .7rem; }
 math { font-size: 1.05em; }
 math[display=block] { overflow-x: auto; }
-@media (max-width: 46em) { article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } }
+@media (max-width: 46em) { article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } dl.py { padding-left: .5rem; } dl.py > dd { margin-left: 0; } dl.py .table-wrapper :is(td, th) { padding: .25rem .4rem; overflow-wrap: anywhere; } }
 """
 
 # -- API entries ------------------------------------------------------------------------------------------------------
-def show(value): return getattr(value, '__qualname__', None) or re.sub(r' at 0x[0-9a-f]+', '', repr(value))
+def show(value):
+    "A default as one reads it; what has no name, such as a lambda, is three dots"
+    said = getattr(value, '__qualname__', None) or re.sub(r' at 0x[0-9a-f]+', '', repr(value))
+    return '...' if said.endswith('<lambda>') or said == '<factory>' else said
 
 def annotation(of): return '' if of in (inspect.Parameter.empty, None) else of if isinstance(of, str) else inspect.formatannotation(of)
 

@@ -5,7 +5,7 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from upslope.core.errors import ArgumentError, UpslopeError
 from upslope.core.seeds import derive
-from upslope.lab import Recipe, Study
+from upslope.lab import Recipe, Store, Study
 from upslope.lab import design as D
 from upslope.lab.axes import Only, Range, axis_from_json, axis_to_json
 from upslope.lab.decisions import decide
@@ -60,6 +60,7 @@ def test_one_axis_at_a_time_keeps_what_is_true(tmp_path):
     assert set(two['axes']) == {'width', 'activation'} and 'they help each other' in two['text']
     assert two['corners'][0] == 'net' and two['corners'][3] == 'net, width=64, activation=tanh'
     effects = {(e.axis, e.value): e for e in s.effects()}
+    assert {e.comparisons for e in s.effects() if e.axis != 'placebo'} == {5} and s.table().attrs['comparisons'] >= 4   # one family over all steps: two widths, depth, activation, the 2 x 2
     assert effects['placebo', 1].told is False and abs(effects['placebo', 1].difference.mean) < .01
     assert effects['width', 64].difference.low < .02 < effects['width', 64].difference.high
     assert any(o.startswith('placebo, which does nothing') for o in s.answers()) and two['text'] in s.answers()
@@ -236,6 +237,65 @@ def test_several_data_sets_each_have_their_base_and_baselines(tmp_path):
     assert 'On breast_cancer the score is' in repr(s.effects()) and 'points higher than on digits over 10 seeds' in repr(s.effects()) and ' beats ' not in s.effects().sentences[0]
     a = s.across().set_index('method')
     assert a.improvement['net, width=64'] > .75 and a.meaningful['net, width=64'] and a.n.tolist() == [20, 20]
+
+def test_a_metric_that_some_runs_lack_and_infinite_values_are_counted_and_said(tmp_path):
+    "Such runs are missing: in no mean, in no pair, named below every table, and nothing that is shown is nan"
+    import pandas as pd, re
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, .01, 8)
+    log = pd.DataFrame([dict(config=c, seed=s, valid_accuracy=.8 + .03*i + luck[s] + rng.normal(0, .003), valid_f1=.5) for i, c in enumerate('abc') for s in range(8)])
+    log.loc[(log.config == 'b')&(log.seed == 5), 'valid_accuracy'] = -math.inf
+    log.loc[(log.config == 'c')&(log.seed < 2), 'valid_accuracy'] = math.nan
+    log.loc[log.config == 'c', 'valid_f1'] = math.nan
+    with Store(tmp_path/'s.db') as store:
+        store.add_runs('log', log, settings={c: dict(width=i) for i, c in enumerate('abc')})
+        s = Study.open('log', store)
+        t = s.table().set_index('config')
+        assert t.n.tolist() == [8, 7, 6] and t.missing.tolist() == [0, 1, 2] and t.paired_n[['b', 'c']].tolist() == [7, 6]
+        good = log[np.isfinite(log.valid_accuracy)]
+        assert np.allclose(t['mean'], good.groupby('config').valid_accuracy.mean())
+        for text in (repr(s.table()), s.table().markdown(), s.table().latex()):
+            assert '3 finished runs of b and c have no finite valid' in ' '.join(text.replace('\\_', '_').split()) and not re.search(r'\b(nan|inf)\b', text)
+        assert s.table('valid_f1').set_index('config').missing['c'] == 8 and [e.difference.n for e in s.effects()] == [7, 6]
+        for kind in ('effects', 'points', 'pairs', 'parallel'): assert s.plot(kind) and s.plot(kind, 'valid_f1')
+        assert s.report(tmp_path/'r.html').exists() and not re.search(r'\b(nan|inf)\b', ' '.join(s.answers()))
+
+def test_logs_are_read_and_not_run(tmp_path):
+    with pytest.raises(UpslopeError, match='has not run yet'): study(tmp_path, None, 'declared').table()
+    s = study(tmp_path, dict(width=[16, 64]), seeds=6, baselines=None).run(show=False)
+    s.store.export('s', tmp_path/'csv'); s.store.take('log', tmp_path/'csv')
+    log = Study.open('log', s.store)
+    assert log.table()['mean'].tolist() == s.table()['mean'].tolist()
+    (e,) = [e for e in log.effects() if e.axis == 'width']
+    assert 'correlation' in e.meaning and e.difference.mean == pytest.approx(next(o for o in s.effects() if o.axis == 'width').difference.mean)
+    for call in (log.run, log.confirm, log.keep):
+        with pytest.raises(StudyError, match='was imported'): call()
+    assert repr(log.find('net, width=64', 3)).startswith('run ') and log.diary() and log.best().label == s.best().label
+
+def test_two_recipes_of_one_name_are_told_apart_or_refused(tmp_path):
+    def other(): 
+        def net(width=16, activation='relu', depth=1): return None
+        return net
+    with pytest.raises(ArgumentError, match='(?s)one name in the study.*two functions net.*another name'): study(tmp_path, dict(model=[other()])).run(show=False)
+
+def test_a_study_that_runs_is_not_renamed_and_not_declared_anew(tmp_path):
+    "While it runs: another declaration under its name is refused, and so is another name; what it does goes on as declared"
+    said = []
+    def tell(event):
+        if event.kind != 'run' or said: return
+        said.append(1)
+        for what in (lambda: Study('s', Recipe('digits', net, lr=.1), dict(width=[16, 32]), seeds=2, baselines=None, store=s.store).run(show=False), lambda: s.store.rename('s', 't'), lambda: study(tmp_path, dict(width=[16, 64]), seeds=2, baselines=None).run(show=False)):
+            with pytest.raises(UpslopeError) as e: what()
+            said.append(str(e.value).splitlines()[0])
+        said.append(study(tmp_path, dict(depth=[1, 2]), seeds=2, baselines=None).keep())   # a declaration alone changes nothing of one that has begun
+    s = study(tmp_path, dict(width=[16, 64]), seeds=6, baselines=None)
+    s.run(show=False, on_event=tell)
+    assert len(said) == 5 and all('at work on study' in o for o in said[1:4]), said
+    assert s.table().config.tolist()[:2] == ['net', 'net, width=64'] and len(s.runs()) == 18
+    s.store.rename('s', 't')
+    assert repr(Study.open('t', s.store).table()) == repr(s.table()) if 's' in s.store.studies else len(Study.open('t', s.store).table()) == 3
+    edited = study(tmp_path, dict(width=[16, 32]), 't', seeds=6, baselines=None).run(show=False)   # edited afterwards: what is gone from the declaration leaves the table, and stays in the store
+    assert 'net, width=64' not in edited.table().config.tolist() and edited.store.query("SELECT count(*) n FROM run WHERE study='t'")[0]['n'] == 24
 
 def test_a_data_set_is_described_and_not_chosen(tmp_path):
     "One axis at a time: the easier data set does not become the base, and its effect is told; with nuisance settings too"

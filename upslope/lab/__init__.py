@@ -14,6 +14,7 @@ from .axes import Only, Range
 from .design import factorial, latin_hypercube
 from .study import Study
 import upslope.lab.findings   # what a study says: methods of `Study`
+import upslope.lab.imported   # `Study.open` of a log
 from .queue import Queue
 import upslope.lab.artefacts, upslope.lab.exchange, upslope.lab.salvage, upslope.lab.watching   # more methods of `Store`
 

@@ -38,7 +38,10 @@ def check_labels(variants:list):
     seen = {}
     for v in variants:
         if seen.setdefault(v.label, v.recipe) != v.recipe:
-            raise ArgumentError('Two different recipes would have one name in the study.', got=f'{v.label!r} twice, with', have='; '.join(repr(v.recipe.diff(seen[v.label])).splitlines()), need='values that differ in how they are written')
+            rows = list(v.recipe.diff(seen[v.label])._rows())
+            twins = [x for _, x, y in rows if not isinstance(y, str)]   # two functions of one name
+            raise ArgumentError('Two different recipes would have one name in the study.', got=f'{v.label!r} twice', have='; '.join(f'{k}: {x} → {y}' if isinstance(y, str) else f'{k}: two functions {x}' for k, x, y in rows),
+                                need='values that differ in how they are written', fix=f'give one of the functions {twins[0]!r} another name' if twins else None)
     return variants
 
 def around(

@@ -116,9 +116,10 @@ def effect_sentence(
         return f'The scores on {effect.value} and {effect.base} cannot be told apart with {_plural(d.n, "seed")}' + (f' ({size}, {p_text(effect.p)}).' if effect.p is not None and size else '.')
     if isinstance(effect.value, tuple):
         a, b = effect.axis.split(' × ')
+        caveat = after if 'correlation' in effect.meaning else ''
         what = f'{a}={effect.value[0]} does {{}} with {b}={effect.value[1]} than with {b}={effect.base[1]}'
-        if effect.told: return f"{what.format(('better' if (d.mean > 0) == (mode == 'max') else 'worse') + ' by ' + size.lstrip('-'))} over {d.n} seeds, {p_text(effect.p)} after correction for {effect.comparisons} effects."
-        return f'No interaction of {a}={effect.value[0]} with {b}={effect.value[1]} can be told' + (f' with {d.n} seeds ({size}, {p_text(effect.p)}).' if effect.p is not None else f' with {d.n} seeds.')
+        if effect.told: return f"{what.format(('better' if (d.mean > 0) == (mode == 'max') else 'worse') + ' by ' + size.lstrip('-'))} over {d.n} seeds, {p_text(effect.p)}" + (f' after correction for {effect.comparisons} effects' if effect.comparisons > 1 else '') + f'{caveat}.'
+        return f'No interaction of {a}={effect.value[0]} with {b}={effect.value[1]} can be told' + (f' with {d.n} seeds ({size}, {p_text(effect.p)}){caveat}.' if effect.p is not None else f' with {d.n} seeds{caveat}.')
     text = sentence(d, f'{effect.axis}={effect.value}', f'{effect.axis}={effect.base}', unit, scale, effect.p, effect.comparisons, mode)
     return text[:-1] + f' ({effect.meaning}).'
 

@@ -18,7 +18,7 @@ from .design import Variant, confounded
 from .effects import Effect, effect_sentence, effects, placebo_effect, slopes
 from .recipe import Recipe, as_json, show
 from .report import write_report
-from .statistics import decimals_for, mean_interval, paired, sentence, _plural
+from .statistics import decimals_for, max_t, mean_interval, paired, sentence, _plural
 from .study import Study, StudyError, _complete
 from .tables import answers, comparison, html_table, latex_table, markdown_table, text_table, unit_of, _named, _pair, _scores
 
@@ -54,9 +54,10 @@ def _chosen(self:Study):
 @patch
 def table(self:Study, metric:str=None):   # metric: a final number; None: the one that decides. Of one measured on the test set, only the chosen configuration and the baselines are shown
     "n, mean, standard deviation, interval, paired difference and gain over the best trivial baseline for each configuration"
-    from upslope.train.metrics import lower_is_better
-    metric = metric or self.metric
-    mode = self.mode if metric == self.metric else 'min' if lower_is_better(metric) else 'max'
+    metric,mode = metric or self.metric,self.mode
+    if metric != self.metric:
+        from upslope.train.metrics import lower_is_better   # loads fastai
+        mode = 'min' if lower_is_better(metric) else 'max'
     runs,reference,about = self._paired(),self._reference(),{}
     if metric.startswith('test_') and not self.metric.startswith('test_'):
         chosen = self._chosen()
@@ -164,7 +165,7 @@ def effects(self:Study,
                     for v in list(dict.fromkeys(s[a] for s in settings.values()))[1:]: places[f'{a}: {v}'],ends[f'{a}: {v}'] = [float(settings[c][a] == v) for c, *_ in long],('elsewhere', 'here')
             whole = [i for i in range(len(long)) if all(p[i] == p[i] for p in places.values())]   # the base may lie outside of a range
             pick = lambda v: [v[i] for i in whole]
-            out += slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the search chose its settings by their results')
+            out += slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the settings were not assigned' if self._declared.get('imported') else 'a correlation: the search chose its settings by their results')
             continue
         pairs_ = interactions
         if pairs_ is None: pairs_ = [(a, b) for i, a in enumerate(names) for b in names[i+1:]] if self.design.together and len(names) <= 5 else []
@@ -177,6 +178,10 @@ def effects(self:Study,
         out += found
     two = d['interaction'] if (d := self._declared).get('interaction') else None
     if two and interactions is None or two and any(set(p) == set(two['axes']) for p in interactions): out += self._two_by_two(two, scores)
+    if len(self.steps) > 1 and (some := [i for i, e in enumerate(out) if e.by_seed]):   # one family over all steps
+        seeds = sorted({s for e in out for s in e.by_seed})
+        ps = max_t([[out[i].by_seed.get(s, float('nan')) for i in some] for s in seeds])
+        for i, p in zip(some, ps): out[i] = out[i]._replace(p=p, comparisons=sum(q is not None for q in ps))
     for p in interactions or ():
         if not any(set(p) == set(e.axis.split(' × ')) for e in out): notes.append(f"{p[0]} × {p[1]}: these runs do not determine it, as the two were never changed together" + (f"; the 2 × 2 at the end is of {' and '.join(two['axes'])}." if two else ". design='grid' or 'factorial' changes them together."))
     for c in dict.fromkeys(runs.config[runs.kind == 'placebo']):

@@ -12,7 +12,7 @@ import math
 from ..core.errors import ArgumentError, DataError, unknown
 from .aggregates import ranking
 from .statistics import decimals_for, mean_interval, paired
-from .tables import comparison, effects_of, metrics_of, unit_of, _axes, _check, _clip, _label, _NEEDED, _number, _ordered, _pair, _scores, _sorted_values, _told
+from .tables import comparison, effects_of, metrics_of, unit_of, _axes, _check, _clip, _label, _labels, _NEEDED, _number, _ordered, _pair, _scores, _sorted_values, _told
 
 # %% ../../nbs/06-lab/12_plots.ipynb #5b552d70
 _COLOURS = ['#0072b2','#d55e00','#009e73','#cc79a7','#e69f00','#56b4e9','#7f6f5f']   # Okabe & Ito 2008, with a brown for their yellow and black
@@ -83,14 +83,14 @@ def curves_figure(
     fig = _figure(4.4, sum(heights)); axs = fig.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:,0]
     scale, _ = unit_of(metric)
     for ax, (t, names) in zip(axs, panels):
-        for i, c in enumerate(names):
+        for i, (c, shown) in enumerate(zip(names, _labels(names, 26 if columns(names) == 1 else 22))):
             colour, dash = _COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)]
             table = data[(data.config == c)&(data.status != 'failed')].pivot(index='epoch', columns='run', values='value').astype(float)*scale
             table = table.where(np.isfinite(table))
             ax.plot(table.index, table, color=colour, lw=.5, alpha=.35)
             whole = table.dropna()
             if not len(whole): continue
-            ax.plot(whole.index, whole.mean(axis=1), color=colour, ls=dash, lw=1.9, label=f'{_label(c, 22)} (n = {table.shape[1]})', marker='o' if len(whole) == 1 else None)
+            ax.plot(whole.index, whole.mean(axis=1), color=colour, ls=dash, lw=1.9, label=f'{shown} (n = {table.shape[1]})', marker='o' if len(whole) == 1 else None)
             if table.shape[1] >= 3:
                 bounds = np.array([mean_interval(v, level)[3:5] for v in whole.to_numpy()])
                 ax.fill_between(whole.index, *bounds.T, color=colour, alpha=.16, lw=0)
@@ -194,7 +194,7 @@ def points_figure(
         if not math.isnan(r.low): ax.plot([r.low*scale, r.high*scale], [y, y], color=colour, lw=2.2, solid_capstyle='butt')
         ax.scatter([x.mean()], [y], s=34, marker='D' if r.kind == 'baseline' else 'o', color=colour, zorder=3)
     if table.attrs['baseline'] in near.index: ax.axvline(centre[table.attrs['baseline']], color=_QUIET, lw=.9, ls=(0,(4,2)))
-    ax.set_yticks(range(len(names)), [_label(c) for c in names]); ax.set_ylim(len(names)-.4, -.6); ax.grid(axis='y', visible=False)
+    ax.set_yticks(range(len(names)), _labels(names)); ax.set_ylim(len(names)-.4, -.6); ax.grid(axis='y', visible=False)
     ax.set_xlabel(metric.replace('_', ' ') + (' [%]' if scale == 100 else ''))
     return fig
 
@@ -272,7 +272,8 @@ def pairs_figure(
         grid[i,j], grid[j,i] = r.difference*scale, -r.difference*scale
         told[i,j] = told[j,i] = r.p <= 1-level
     size = np.nanquantile(np.abs(grid), .8) or np.nanmax(np.abs(grid)) or 1   # one hopeless baseline must not bleach all others
-    fig = _figure(4.4, 1.1 + 3.3*min(1, len(names)/8)); ax = fig.subplots()
+    side = max(2.6*min(1, len(names)/6), .42*min(len(names), 12))   # of the square: room for a number in each cell
+    fig = _figure(1.8 + max(2.6, side), 1.3 + side); ax = fig.subplots()
     from matplotlib.patches import Rectangle
     digits = decimals_for(np.nanquantile(np.abs(grid), .3))
     for i in range(len(names)):
@@ -281,8 +282,8 @@ def pairs_figure(
             if not np.isfinite(v): continue
             ax.add_patch(Rectangle((j-.5, i-.5), 1, 1, lw=0, facecolor=_COLOURS[0 if (v > 0) == (mode == 'max') else 1], alpha=.06 + .5*min(1, abs(v)/size)))   # see-through: the page may be dark
             text = (f'{v:+.{max(0, digits - (abs(v) >= 10))}f}' if len(names) <= 12 else '') + ('•' if told[i,j] else '')   # more numbers than that are too small to read
-            if text: ax.text(j, i, text, ha='center', va='center', fontsize=min(8, 62/len(names)))
+            if text: ax.text(j, i, text, ha='center', va='center', fontsize=8 if len(names) <= 8 else 7)
     ax.set(xlim=(-.5, len(names)-.5), ylim=(len(names)-.5, -.5))
-    ax.set_xticks(range(len(names)), [_label(c, 16) for c in names], rotation=45, ha='right', rotation_mode='anchor'); ax.set_yticks(range(len(names)), [_label(c, 20) for c in names])
+    ax.set_xticks(range(len(names)), _labels(names, 18), rotation=45, ha='right', rotation_mode='anchor'); ax.set_yticks(range(len(names)), _labels(names, 22))
     ax.grid(False); ax.tick_params(length=0); ax.spines[['left','bottom']].set_visible(False)
     return fig

@@ -90,6 +90,8 @@ class Study:
             store = Store(store)
         if name not in store.studies: raise unknown('study', name, store.studies, f'in {store.path}')
         d = json.loads(store.query('SELECT declaration FROM study WHERE name=?', name)[0]['declaration'])
+        if d.get('imported'): return store._imported(name)   # of `imported`: nothing to run
+        if 'recipe' not in d: raise StudyError(f'The study {name!r} was not declared to its end.', got=f'no recipe in {store.path}', fix='run the cell or script that declares it again')
         return cls(name, Recipe.from_json(d['recipe']), [{k: axis_from_json(v) for k, v in s.items()} for s in d['steps']], d['seeds'], from_json(d['baselines']), d['design'], d['metric'], d['mode'], store,
                    {k: axis_from_json(v) for k, v in d.get('nuisance', {}).items()}, d.get('placebo', False), d.get('half_width'))
 

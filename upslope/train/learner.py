@@ -334,7 +334,7 @@ def _parts(self:Learner) -> dict:
     own = [cb.name for cb in self.cbs if type(cb) not in OURS.values() and type(cb) not in OURS]
     said = dict(model=f'{_called(type(self.model))}, {sum(p.numel() for p in weights):,} weights', data=', '.join(f'{len(dl)} batches to {what}' for dl,what in zip(self.dls.loaders, ('train', 'validate'))) if hasattr(self.dls, 'loaders') else type(self.dls).__name__,
                 loss=_called(self.loss_func), optimizer=f'{_called(opt)}, lr={self.lr:g}', metrics=', '.join(m.name for m in self.metrics), callbacks=', '.join(own),
-                trained=f"{len(rows)} epochs, the last with {', '.join(f'{k}={_said(v)}' for k,v in rows[-1].items() if k not in ('epoch', 'time'))}" if rows else 'not yet')
+                trained=f"{len(rows)} epoch{'s'*(len(rows) > 1)}, the last with {', '.join(f'{k}={_said(v)}' for k,v in rows[-1].items() if k not in ('epoch', 'time'))}" if rows else 'not yet')
     return {k: v for k,v in said.items() if v}
 
 @patch

@@ -58,11 +58,16 @@ def leave():
 
 class ProcessFailed(UpslopeError, RuntimeError): "One of several processes has failed, and the others were ended"
 
+def _backward(): torch.zeros(1, requires_grad=True).sum().backward()
+if not torch.accelerator.is_available(): _backward()   # the first of this process: no threads
+
 def _follow(parent):
     "End when the process that started this one is gone"
     while os.getppid() == parent: time.sleep(1)
     os._exit(1)
 def _child(function, args, i, n, store, pipe):
+    try: _backward()
+    except RuntimeError: return pipe.send_bytes(pickle.dumps((None, ('', ''))))
     if i: sys.stdout = open(os.devnull, 'w')  # one of them prints
     try:
         torch.set_num_threads(1)
@@ -103,6 +108,7 @@ def launch(
                 ready = multiprocessing.connection.wait([pipes[i][0] for i in waiting])
                 for i in [i for i in waiting if pipes[i][0] in ready]:
                     good,answer = _answer(pipes[i][0], children[i])
+                    if good is None: raise ArgumentError('This process cannot be copied any more: PyTorch has started threads for its gradients in it.', got='backward passes on a GPU, deep inside of each other, or traced ones before upslope was imported', fix='restart, and call launch() first; or torchrun --nproc-per-node 2 script.py')
                     if not good:  # was it the first? one that was killed makes the others fail
                         for j in waiting - {i}:
                             if answer[1] and pipes[j][0].poll(.5) and not (other := _answer(pipes[j][0], children[j]))[0] and not other[1][1]: i,answer = j,other
