@@ -1,5 +1,6 @@
-"A real JupyterLab on this machine, and a browser that looks at it: the widgets move, their buttons work, a reload finds them again"
+"A real JupyterLab and a real Notebook 7 on this machine, and a browser that looks at them: the widgets move, their buttons work, a reload finds them again"
 import json, os, re, subprocess, sys, time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ STUDY = """from upslope.lab import Recipe, Study
 from upslope.surface import LiveStudy
 from upslope.surface.demo import dense
 study = Study('widths', Recipe('digits', dense, epochs=2), dict(width=[.1, .2, .5]), seeds=200, baselines=None, store='store.db')"""
-NOTEBOOKS = {'study': [STUDY, "live = LiveStudy(study).run(workers=1)\nlive"], 'fit': [FIT, "learn.fit(100_000, 1e-3, cbs=live)", "print('kept', len(learn.recorder.rows) > 0, live.status)"]}
+FITS = [FIT, "learn.fit(100_000, 1e-3, cbs=live)", "print('kept', len(learn.recorder.rows) > 0, live.status)"]
+NOTEBOOKS = {'notebook': FITS, 'fit': FITS, 'study': [STUDY, "live = LiveStudy(study).run(workers=1)\nlive"]}
 
 @pytest.fixture(scope='module')
 def jupyter(root, tmp_path_factory):
@@ -55,7 +57,8 @@ def page(browser, tmp_path, request):
 
 def run_all(page):
     page.locator('.jp-Notebook .jp-CodeCell').first.wait_for()
-    page.get_by_text('Python 3 (ipykernel) | Idle').wait_for()   # before, it would ask which kernel to take
+    ready = page.get_by_text('Python 3 (ipykernel) | Idle').or_(page.locator('.jp-NotebookKernelStatus-info'))   # of Lab, of Notebook; before, it would ask which kernel to take
+    ready.first.wait_for()
     page.get_by_role('menuitem', name='Run', exact=True).click()
     page.get_by_role('menuitem', name='Run All Cells', exact=True).click()
     which = page.get_by_role('button', name='Select', exact=True)   # on a slow machine it asks all the same
@@ -79,8 +82,10 @@ def test_the_server_is_for_this_machine_and_those_who_have_the_token(jupyter):
     assert jupyter['hostname'] in ('localhost', '127.0.0.1') and len(jupyter['token']) >= 40
     with pytest.raises(HTTPError, match='403'): urlopen(f"{jupyter['url']}api/contents")
 
-def test_a_fit_moves_pauses_and_stops_in_jupyterlab(jupyter, page):
-    page.goto(f"{jupyter['url']}lab/workspaces/fit/tree/fit.ipynb?token={jupyter['token']}")
+@pytest.mark.parametrize('place', ['lab/workspaces/fit/tree/fit.ipynb', 'notebooks/notebook.ipynb'], ids=['JupyterLab', 'Notebook 7'])
+def test_a_fit_moves_pauses_and_stops(place, jupyter, page):
+    if place.startswith('notebooks'): assert version('notebook').startswith('7.')
+    page.goto(f"{jupyter['url']}{place}?token={jupyter['token']}")
     run_all(page)
     view = page.locator('.upslope-live')
     view.first.wait_for()
@@ -95,17 +100,18 @@ def test_a_fit_moves_pauses_and_stops_in_jupyterlab(jupyter, page):
     assert line() == still, 'it went on while paused'
     page.get_by_role('button', name='Go on').click()
     seconds_until(line, '^training', 10)
-    page.shoot('live')
+    page.shoot(f'live_{place[:3]}')
     page.get_by_role('button', name='Stop').click()
     seconds_until(line, '^stopped after', 10)
     page.get_by_text('kept True stopped').wait_for()
     assert view.count() == 1 and page.get_by_role('button', name='Stop').count() == 0
-    page.keyboard.press('Control+s')
-    page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+    page.get_by_role('menuitem', name='File', exact=True).click()
+    page.get_by_role('menuitem', name=re.compile('^Save Notebook(?! As)')).click()
+    seconds_until((Path(jupyter['root_dir'])/place.rpartition('/')[2]).read_text, 'stopped after', 20)
     page.reload()
     view.first.wait_for()
     assert line().startswith('stopped after') and view.locator('svg').count() == 3
-    page.shoot('live_reloaded')
+    page.shoot(f'live_reloaded_{place[:3]}')
 
 def test_a_study_moves_opens_a_run_and_survives_a_reload(jupyter, page):
     page.goto(f"{jupyter['url']}lab/workspaces/study/tree/study.ipynb?token={jupyter['token']}")

@@ -81,7 +81,7 @@ class Workers:
     def _start(self, i):
         name = uuid.uuid4().hex[:12]
         command = [sys.executable, '-m', 'upslope.lab.planner', str(self.store.path.resolve()), self.study]
-        worker = self.launch(command, {**worker_env(self.threads), 'UPSLOPE_WORKER': name, 'UPSLOPE_CHECKPOINT_S': str(self.checkpoint_s), 'UPSLOPE_ENGINE': self.engine, 'UPSLOPE_WORKERS': str(self.n)}, self.store.path.resolve().parent/'logs'/f'worker-{i}.log')
+        worker = self.launch(command, {**worker_env(self.threads), 'UPSLOPE_WORKER': name, 'UPSLOPE_CHECKPOINT_S': str(self.checkpoint_s), 'UPSLOPE_ENGINE': self.engine, 'UPSLOPE_WORKERS': str(self.n), 'UPSLOPE_DURABLE': str(int(self.store.durable))}, self.store.path.resolve().parent/'logs'/f'worker-{i}.log')
         return name, worker
 
     def start(self):

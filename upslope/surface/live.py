@@ -131,8 +131,11 @@ class LiveLearner(Callback):
                 self.rate = (learn.train_iter - self._stamp_iter)*find_bs(learn.xb)/(now - self._stamp)
                 self._stamp,self._stamp_iter = now,learn.train_iter
         else: self._stamp,self._stamp_iter = now,learn.train_iter
-        if now >= self._draw_at or self.paused or self.stopping: self._draw(now)
-        while self.paused and not self.stopping: time.sleep(.02)
+        told = self.paused
+        if now >= self._draw_at or told or self.stopping: self._draw(now)
+        while self.paused and not self.stopping:
+            if not told: told = True; self._draw(time.perf_counter())   # it was clicked while we drew
+            time.sleep(.02)
         if self.stopping: raise CancelFitException
         end = time.perf_counter()
         if self.status == 'training' and end - now > .1 and self.box is not None: self._draw(end)   # after a pause
