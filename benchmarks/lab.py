@@ -4,6 +4,7 @@
     python benchmarks/lab.py --settings 200                  1,000 runs
     python benchmarks/lab.py --settings 4 --epochs 3         to see it work
     python benchmarks/lab.py --only study,plain              some contenders
+    python benchmarks/lab.py --overhead                      one run of about ten seconds: by hand and through the worker
 
 Every contender trains the same runs: a network of 64-64-64-10 units on scikit-learn's digits, Adam, batches of 64, validated
 after each epoch; settings are learning rates and weight decays, drawn once. Each is a program of its own, started one after
@@ -127,11 +128,70 @@ def ray_lightning(pairs, seeds, epochs):
 
 CONTENDERS = dict(study=(study, ()), plain=(plain, ()), joblib_skorch=(joblib_skorch, ('joblib', 'skorch')), ray_lightning=(ray_lightning, ('ray', 'lightning')))
 
+# ---- what the lab adds to one run ----
+def conv():
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
+
+def by_hand(recipe, seed):
+    "The same training as a plain PyTorch loop: the same network, data, batches of 64, Adam, loss and accuracy on the validation part after each epoch"
+    import torch
+    from upslope.data import Pipeline
+    d = recipe.dataset(seed)
+    pipe = Pipeline(('standardize',)).fit(d.train.x)
+    x, y, vx, vy = pipe(d.train.x), d.train.y, pipe(d.valid.x), d.valid.y
+    torch.manual_seed(seed)
+    model,loss,log = conv(),torch.nn.CrossEntropyLoss(),[]
+    opt = torch.optim.Adam(model.parameters(), lr=recipe['lr'], fused=True)
+    for epoch in range(recipe['epochs']):
+        model.train()
+        total = 0.
+        for i in torch.randperm(len(x)).split(64):
+            out = loss(model(x[i]), y[i])
+            out.backward(); opt.step(); opt.zero_grad()
+            total += out.detach()
+        model.eval()
+        with torch.no_grad(): out = model(vx)
+        log.append((total.item(), loss(out, vy).item(), (out.argmax(1) == vy).float().mean().item()))
+    return log[-1]
+
+def overhead(epochs, rounds):
+    import torch
+    from upslope.lab import Recipe, Store
+    from upslope.lab.design import Variant, to_config
+    from upslope.lab.worker import Pulse, context, execute, work_on
+    torch.set_num_threads(1)
+    recipe = Recipe('digits', conv, epochs=epochs, lr=1e-3, schedule='constant', opt='adam')
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder)/'store.db')
+        store.declare('s', [to_config(Variant('conv', recipe), 0)], list(range(rounds + 1)), {})
+        about,pulse = context(),Pulse(store)
+        def worker(seed):
+            claim = store.claim('s')
+            pulse.claims = claim,
+            work_on(store, claim, about)
+            pulse.claims = ()
+            assert store.run(claim.run).status == 'done'
+        ways = dict(hand=lambda seed: by_hand(recipe, seed), fit=lambda seed: execute(recipe, seed), worker=worker)
+        took = {n: [] for n in ways}
+        for r in range(rounds + 1):
+            for n in list(ways)[r % 3:] + list(ways)[:r % 3]:
+                began = time.perf_counter(),time.process_time()
+                ways[n](r)
+                if r: took[n].append((time.perf_counter() - began[0], time.process_time() - began[1]))   # the first round warms up
+        rows = store.query('SELECT count(*) n FROM metric')[0]['n']
+    mid = lambda n, k: statistics.median(t[k] for t in took[n])
+    more = lambda a, b, k: 100*(statistics.median(x[k]/y[k] for x, y in zip(took[a], took[b])) - 1)
+    print(f"one training of {epochs} epochs in one process, by hand {mid('hand', 0):.1f} s, {mid('hand', 1):.1f} s of CPU time; {rounds} interleaved rounds, median of pairs; {rows/(rounds + 1):.0f} numbers logged a run")
+    print(f"the worker (claim, log, signs of life, checkpoints every 30 s, final scores, finish) takes more than\n  the same fit without the lab:  {more('worker', 'fit', 0):+.1f} % wall clock, {more('worker', 'fit', 1):+.1f} % CPU time   (target 2)"
+          f"\n  the loop written by hand:      {more('worker', 'hand', 0):+.1f} % wall clock, {more('worker', 'hand', 1):+.1f} % CPU time   (target 2)")
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--settings', type=int, default=40); parser.add_argument('--seeds', type=int, default=5); parser.add_argument('--epochs', type=int, default=20)
-    parser.add_argument('--rounds', type=int, default=1); parser.add_argument('--only', default=','.join(CONTENDERS)); parser.add_argument('--one')
+    parser.add_argument('--rounds', type=int, default=1); parser.add_argument('--only', default=','.join(CONTENDERS)); parser.add_argument('--one'); parser.add_argument('--overhead', action='store_true')
     o = parser.parse_args()
+    if o.overhead: return overhead(350 if o.epochs == 20 else o.epochs, 5 if o.rounds == 1 else o.rounds)
     if o.one:
         means, note = CONTENDERS[o.one][0](settings(o.settings), o.seeds, o.epochs)
         return print(json.dumps(dict(best=max(means), n=len(means), note=note)))

@@ -1,10 +1,11 @@
-"""kill -9 at random moments: training with checkpoints, store creation, migration, bare logging, artefacts.
+"""kill -9 at random moments: training with checkpoints, store creation, migration, bare logging, checkpoints, artefacts.
 
   python tests/lab/kills.py 500     so many kills, spread over the scenes; prints what was found, fails at the first loss
 
 A parent that has loaded everything forks a child for each trial; the child says what the store has acknowledged, through a pipe.
+Only kills of a child that still lived count; a scene goes on until it has had its share of them.
 """
-import json, os, random, signal, sqlite3, sys, time
+import json, os, random, shutil, signal, sqlite3, sys, time
 from pathlib import Path
 from torch import nn
 from upslope.lab import Recipe, Store
@@ -57,8 +58,10 @@ def train(say, path):
             work_on(store, claim, {}, checkpoint_s=1e-6)
             say('done', claim.run)
 
-def create(say, path):
-    with Store(path) as store: say('open'); store.declare('s', [Config('c', 'k', '{}')], [0], {}); say('declared')
+def create(say, paths):
+    "Stores made, or brought up to date, one after the other"
+    for path in paths:
+        with Store(path) as store: say('open', path.name); store.declare('s', [Config('c', 'k', '{}')], [0], {}); say('declared', path.name)
 
 def log(say, path):
     "Transactions of twenty rows, as fast as they go"
@@ -71,12 +74,21 @@ def log(say, path):
             say('logged', claim.run, epoch)
 
 def checkpoint(say, path, first):
-    "States written one after the other under new names, the last two kept, as `Checkpoint` does"
+    "States written one after the other under new names, the last two kept, and one under a name that is there, as `Checkpoint` does"
     import torch
     for n in range(first, first + 100_000):
         save_state(path/f'step-{n:08d}', dict(n=n, w=torch.full((5000,), float(n))))
+        save_state(path/'best', dict(n=n, w=torch.full((500_000,), float(n))))
         say('saved', n)
         for old in sorted(path.glob('step-*.json'))[:-2]: old.unlink(); old.with_suffix('.safetensors').unlink()
+
+def artefacts(say, path, first):
+    "Weights of one run, replaced again and again"
+    import torch
+    with Store(path) as store:
+        for n in range(first, first + 100_000):
+            store.save(1, 'weights', dict(w=torch.full((5000,), float(n))))
+            say('saved', n)
 
 def old_store(path, runs=40):
     "A store as the first layout had it, with numbers in it"
@@ -98,6 +110,10 @@ class Kills:
         self.count[name] = self.count.get(name, 0) + alive
         self.trials[name] = self.trials.get(name, 0) + 1
         return words
+    def more(self, name, n):
+        "Whether the scene has not had its share yet"
+        assert self.trials.get(name, 0) < 20 + 10*n, f'{name}: {self.count.get(name)} kills in {self.trials[name]} trials; the child is too fast to be killed'
+        return self.count.get(name, 0) < n
     def opened(self, path):
         "The store after a kill, and how long it took to open it"
         began = time.perf_counter()
@@ -109,9 +125,10 @@ class Kills:
     def training(self, n):
         path = self.folder/'train.db'
         recipes = [Recipe('digits', dense, epochs=6, lr=1e-2, width=w) for w in (4, 8)]
-        with Store(path) as s: s.declare('s', [to_config(Variant(f'w{r["width"]}', r), 0) for r in recipes], list(range(40)), {})
+        configs = [to_config(Variant(f'w{r["width"]}', r), 0) for r in recipes]
+        with Store(path) as s: s.declare('s', configs, list(range(40)), {})
         said,done = {},set()
-        while self.trials.get('training', 0) < n:
+        while self.more('training', n):
             for word, *rest in self.kill('training', train, (path,), 0, .5, from_word=self.chance.choice(['open', 'logged', 'logged', 'done'])):
                 if word == 'logged': said[rest[0], rest[1]] = rest[2]
                 if word == 'done': done.add(rest[0])
@@ -121,7 +138,7 @@ class Kills:
                 for key, values in said.items(): assert there.get(key) == values, f'run, epoch {key}: acknowledged {values}, there is {there.get(key)}'
                 status = {r['id']: r['status'] for r in store.query('SELECT id, status FROM run')}
                 assert all(status[run] == 'done' for run in done)
-                if not any(s in ('queued', 'running') for s in status.values()): break
+                if sum(s in ('queued', 'running') for s in status.values()) < 10: store.declare('s', configs, list(range(len(status)//2 + 20)), {})   # enough for all kills
         with self.opened(path) as store:
             for r in store.query("SELECT id, seed, recipe FROM run WHERE status='done' ORDER BY id LIMIT 6"):   # as if nobody had been killed
                 recipe = next(o for o in recipes if o.key == r['recipe'])
@@ -129,30 +146,49 @@ class Kills:
             self.facts['runs done'] = store.query("SELECT count(*) n FROM run WHERE status='done'")[0]['n']
             self.facts['epochs acknowledged'] = len(said)
 
+    def _stage(self, name, paths, said):
+        "Note how far the child had come with the store that it was at when it was killed"
+        path = next((p for p in paths if ('declared', p.name) not in said), None)
+        if path is None: stage = 'all done'
+        else:
+            copy,wal = path.with_name(path.name + '.v1'),path.with_name(path.name + '-wal')
+            stage = 'open' if ('open', path.name) in said else 'copied' if copy.exists() else 'half a copy' if any(self.folder.glob(f'{copy.name}.part*')) else 'a log' if wal.exists() else 'a file' if path.exists() else 'nothing'
+        stages = self.facts.setdefault(f'{name}, killed at', {})
+        stages[stage] = stages.get(stage, 0) + 1
+
     def creating(self, n):
-        for i in range(n):
-            path = self.folder/f'new-{i}.db'
-            words = [w[0] for w in self.kill('creating', create, (path,), 0, .02)]
-            with self.opened(path) as store:
-                assert store.version == SCHEMA and ('declared' not in words or store.studies == ['s'])
-                store.declare('t', [Config('c', 'k', '{}')], [0], {})
+        while self.more('creating', n):
+            paths = [self.folder/f"new-{self.trials.get('creating', 0)}-{i}.db" for i in range(1000)]
+            said = {(w, *r) for w, *r in self.kill('creating', create, (paths,), 0, .1, from_word=self.chance.choice(['open', 'declared']))}
+            self._stage('creating', paths, said)
+            for path in paths[:len(said)//2 + 2]:
+                with self.opened(path) as store:
+                    assert store.version == SCHEMA and (('declared', path.name) not in said or store.studies == ['s'])
+                    store.declare('t', [Config('c', 'k', '{}')], [0], {})
+            for p in self.folder.glob('new-*'): p.unlink()
 
     def migrating(self, n):
-        for i in range(n):
-            path = self.folder/f'old-{i}.db'
-            old_store(path)
-            self.kill('migrating', create, (path,), 0, .02)
-            with self.opened(path) as store:
-                assert store.version == SCHEMA and store.query('SELECT count(*) n, sum(value) s FROM metric')[0] == dict(n=4000, s=sum(r + e/100 for r in range(1, 41) for e in range(100)))
-            kept = sqlite3.connect(path.with_name(path.name + '.v1'))
-            assert kept.execute('SELECT count(*) FROM metric').fetchone() == (4000,) and kept.execute('PRAGMA user_version').fetchone() == (1,)
-            kept.close()
-            assert not list(self.folder.glob(f'{path.name}.v1.part*'))
+        template = self.folder/'template.db'
+        old_store(template)
+        while self.more('migrating', n):
+            paths = [self.folder/f"old-{self.trials.get('migrating', 0)}-{i}.db" for i in range(10)]
+            for path in paths: shutil.copyfile(template, path)
+            said = {(w, *r) for w, *r in self.kill('migrating', create, (paths,), 0, .1, from_word=self.chance.choice([None, 'open', 'declared']))}
+            self._stage('migrating', paths, said)
+            for path in paths[:len(said)//2 + 2]:
+                with self.opened(path) as store:
+                    assert store.version == SCHEMA and store.query('SELECT count(*) n, sum(value) s FROM metric')[0] == dict(n=4000, s=sum(r + e/100 for r in range(1, 41) for e in range(100)))
+                    assert ('declared', path.name) not in said or store.query("SELECT count(*) n FROM run WHERE recipe='k' AND seed=0")[0]['n'] == 1
+                kept = sqlite3.connect(path.with_name(path.name + '.v1'))
+                assert kept.execute('SELECT count(*) FROM metric').fetchone() == (4000,) and kept.execute('PRAGMA user_version').fetchone() == (1,)
+                kept.close()
+                assert not list(self.folder.glob(f'{path.name}.v1.part*'))
+            for p in self.folder.glob('old-*'): p.unlink()
 
     def logging(self, n):
         path,last = self.folder/'log.db',-1
         with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
-        for _ in range(n):
+        while self.more('logging', n):
             words = self.kill('logging', log, (path,), .01, .12)
             last = max([last] + [w[2] for w in words])
             with self.opened(path) as store:
@@ -164,13 +200,28 @@ class Kills:
     def checkpointing(self, n):
         path,last = self.folder/'checkpoints',0
         path.mkdir()
-        for _ in range(n):
-            last = max([last] + [w[1] for w in self.kill('checkpointing', checkpoint, (path, last + 1), .01, .1)])
-            for file in path.glob('step-*.json'):
+        while self.more('checkpointing', n):
+            last = max([last] + [w[1] for w in self.kill('checkpointing', checkpoint, (path, last + 1), 0, .1, from_word=self.chance.choice([None, 'saved']))])
+            for file in path.glob('*.json'):
                 state = load_state(file.with_suffix(''))   # none of those that have a name is half
                 assert bool((state['w'] == state['n']).all())
+            assert last == 0 or load_state(path/'best')['n'] >= last
             assert last == 0 or (path/f'step-{last:08d}.json').exists() or any(int(p.stem[5:]) > last for p in path.glob('step-*.json'))
         self.facts['checkpoints acknowledged'] = last
+
+    def artefacts(self, n):
+        path,last = self.folder/'artefacts.db',0
+        with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
+        while self.more('artefacts', n):
+            last = max([last] + [w[1] for w in self.kill('artefacts', artefacts, (path, last + 1), 0, .1, from_word=self.chance.choice([None, 'saved']))])
+            with self.opened(path) as store:
+                if not last: continue
+                w = store.load(1, 'weights')['w']   # its checksum is compared
+                assert w[0] >= last and bool((w == w[0]).all()), f'{last} was acknowledged, {w[0]} is there'
+                store.save(1, 'weights', dict(w=w))
+                left = [p.name for p in store.folder(1).iterdir()]
+                assert len(left) == 1, f'leftovers: {left}'
+        self.facts['artefacts acknowledged'] = last
 
     def report(self):
         ms = sorted(self.facts.pop('open_ms'))
@@ -178,7 +229,7 @@ class Kills:
 
 def run(folder, n, seed=0):
     k = Kills(folder, seed)
-    k.training(n*3//10); k.creating(n//5); k.migrating(n//5); k.logging(n//5); k.checkpointing(n//10)
+    k.training(n*3//10); k.creating(n//5); k.migrating(n//5); k.logging(n//10); k.checkpointing(n//10); k.artefacts(n//10)
     return k
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ from fastcore.foundation import L
 
 # %% ../../nbs/03-data/02_saving.ipynb #f8197f62
 from ..core.errors import ArgumentError, StoreError
+from ..core.files import sync
 
 # %% ../../nbs/03-data/02_saving.ipynb #274aa386
 def pack(value, tensors:dict, key:str='t'):
@@ -49,13 +50,24 @@ def _write(path, write):
     part = path.with_name(path.name + '.part')
     try:
         write(part)
-        with part.open('rb+') as f: os.fsync(f.fileno())
+        sync(part)
         os.replace(part, path)
     except OSError as e:
         part.unlink(missing_ok=True)
         raise StoreError('The file could not be written; the one before it is untouched.', got=f'{path}: {e.strerror}', fix='free some space, or another path') from e
 
 def _digest(body, tensor_bytes): return hashlib.sha256(json.dumps(body, sort_keys=True).encode() + tensor_bytes).hexdigest()
+
+def _content(meta):
+    "What the .json holds, or the error that says why it does not count"
+    def bad(why): return StoreError('What was saved here is not whole.', got=f'{meta.stem}: {why}')
+    try: content = json.loads(meta.read_text())
+    except FileNotFoundError as e: raise bad('the .json file is missing') from e
+    except (ValueError, UnicodeDecodeError) as e: raise bad('the .json file is cut off or changed') from e
+    if not isinstance(content, dict) or not {'format', 'sha256', 'state'} <= set(content): raise bad('the .json file is none of ours')
+    return content
+
+def _fits(content, data): return data.exists() and _digest(content['state'], data.read_bytes()) == content['sha256']
 
 def save_state(path, state):
     "Write nested plain data with tensors as `path.safetensors` and `path.json`, whole or not at all"
@@ -66,23 +78,22 @@ def save_state(path, state):
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise StoreError('The folder cannot be made.', got=f'{path.parent}: {e.strerror}', fix='another path') from e
     data,meta = path.with_suffix('.safetensors'),path.with_suffix('.json')
+    waiting = data.with_name(data.name + '.new')
+    if waiting.exists() and meta.exists() and _fits(_content(meta), waiting): os.replace(waiting, data)   # the last writer was killed at its last step
+    spare = waiting if meta.exists() else data
     def write_tensors(part):
         try: save_file(tensors, part)
         except SafetensorError as e: raise OSError(None, str(e)) from e
-    _write(data, write_tensors)
-    _write(meta, lambda part: part.write_text(json.dumps({'format': 1, 'sha256': _digest(body, data.read_bytes()), 'state': body})))
+    _write(spare, write_tensors)
+    _write(meta, lambda part: part.write_text(json.dumps({'format': 1, 'sha256': _digest(body, spare.read_bytes()), 'state': body})))
+    if spare != data: os.replace(spare, data)
+    sync(path.parent)
 
 def load_state(path):
     "What `save_state` wrote, or a `StoreError` that says what is wrong with it"
     from safetensors.torch import load_file
     path = Path(path)
-    data,meta = path.with_suffix('.safetensors'),path.with_suffix('.json')
-    def bad(why): return StoreError('What was saved here is not whole.', got=f'{path.name}: {why}')
-    try: content = json.loads(meta.read_text())
-    except FileNotFoundError as e: raise bad('the .json file is missing') from e
-    except (ValueError, UnicodeDecodeError) as e: raise bad('the .json file is cut off or changed') from e
-    if not isinstance(content, dict) or not {'format', 'sha256', 'state'} <= set(content): raise bad('the .json file is none of ours')
-    try: tensor_bytes = data.read_bytes()
-    except FileNotFoundError as e: raise bad('the .safetensors file is missing') from e
-    if _digest(content['state'], tensor_bytes) != content['sha256']: raise bad('the checksum is wrong; it is cut off or changed')
-    return unpack(content['state'], load_file(data))
+    data,content = path.with_suffix('.safetensors'),_content(path.with_suffix('.json'))
+    found = next((d for d in (data, data.with_name(data.name + '.new')) if _fits(content, d)), None)
+    if found is None: raise StoreError('What was saved here is not whole.', got=f"{path.name}: {'the checksum is wrong; it is cut off or changed' if data.exists() else 'the .safetensors file is missing'}")
+    return unpack(content['state'], load_file(found))

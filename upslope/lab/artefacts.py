@@ -8,11 +8,12 @@ Docs: https://upslope.github.io/upslope/06-lab/artefacts.html.md"""
 __all__ = []
 
 # %% ../../nbs/06-lab/06_artefacts.ipynb #09bea571
-import hashlib, os, shutil, time
+import hashlib, os, re, shutil, time
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, StoreError, unknown
-from .store import Store, damaged
+from ..core.files import sync
+from .store import Store, damaged, _process_start
 import upslope.lab.claims   # methods of Store
 
 # %% ../../nbs/06-lab/06_artefacts.ipynb #eb402be3
@@ -39,24 +40,38 @@ def save(self:Store,
     value,       # a model or its tensors, a frame, a figure, a text, or the `Path` of a file
 ) -> Path:
     "Keep something with a run; an earlier one of the same name is replaced"
-    import re
     if not re.fullmatch(r'[\w.-]+', name): raise ArgumentError('This is no name for an artefact.', got=f'{name=}', need="letters, digits and '-_.'")
     if not self.rows('SELECT 1 FROM run WHERE id=?', run): raise unknown('run', run, [r[0] for r in self.rows('SELECT id FROM run ORDER BY id DESC LIMIT 5')], f'in {self.path}')
+    from safetensors import SafetensorError
     folder = self.folder(run)
-    part = folder/f'{name}.part-{os.getpid()}'
+    part,path = folder/f'{name}.part-{os.getpid()}',None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         kind,suffix = _write(value, part)
-        with part.open('rb+') as f: os.fsync(f.fileno())
-        sha,size,path = hashlib.sha256(part.read_bytes()).hexdigest(),part.stat().st_size,folder/f'{name}-{time.time_ns():x}{suffix}'
-        os.replace(part, path)   # under a new name: the one before is whole until the store knows of this one
-    except OSError as e: raise StoreError('The artefact could not be written; the one before it is untouched.', got=f'{folder/name}: {e.strerror}', fix='free some space') from e
+        sync(part)
+        sha,size = hashlib.sha256(part.read_bytes()).hexdigest(),part.stat().st_size
+        with self.transaction() as db:
+            path = folder/f'{name}-{time.time_ns():x}{suffix}'
+            os.replace(part, path)   # under a new name: the one before is whole until the store knows of this one
+            sync(folder)
+            db.execute('INSERT OR REPLACE INTO artefact VALUES (?,?,?,?,?,?,?)', (run, name, kind, path.name, size, sha, time.time()))
+    except BaseException as e:
+        if path: path.unlink(missing_ok=True)
+        if not isinstance(e, (OSError, SafetensorError)): raise
+        raise StoreError('The artefact could not be written; the one before it is untouched.', got=f"{folder/name}: {getattr(e, 'strerror', None) or e}", fix='free some space') from e
     finally: part.unlink(missing_ok=True)
-    with self.transaction() as db:
-        before = db.execute('SELECT file FROM artefact WHERE run=? AND name=?', (run, name)).fetchone()
-        db.execute('INSERT OR REPLACE INTO artefact VALUES (?,?,?,?,?,?,?)', (run, name, kind, path.name, size, sha, time.time()))
-    if before: (folder/before[0]).unlink(missing_ok=True)
+    self._sweep(run)
     return path
+
+@patch
+def _sweep(self:Store, run):
+    "Remove files of a run that the store does not know: those that were replaced, and those of processes that were killed"
+    folder = self.folder(run)
+    with self.transaction() as db:   # nobody is between renaming a file and telling the store of it
+        known = {r[0] for r in db.execute('SELECT file FROM artefact WHERE run=?', (run,))}
+        for p in folder.iterdir():
+            part = re.fullmatch(r'.+\.part-(\d+)', p.name)
+            if part and _process_start(int(part[1])) is None or p.name not in known and re.fullmatch(r'.+-[0-9a-f]{15,17}(\.[^.]*)?', p.name): p.unlink(missing_ok=True)
 
 # %% ../../nbs/06-lab/06_artefacts.ipynb #c89ca905
 @patch
@@ -69,12 +84,15 @@ def artefacts(self:Store, study:str):
 @patch
 def load(self:Store, run:int, name:str):
     "What `save` kept under a name: tensors by name, a frame, a text, or the path of a figure or file"
-    run = int(run)
-    rows = {r[0]: r[1:] for r in self.rows('SELECT name, kind, file, sha256 FROM artefact WHERE run=?', run)}
-    if name not in rows: raise unknown('artefact', name, rows, f'of run {run}')
-    kind,file,sha = rows[name]
-    path = self.folder(run)/file
-    if not path.exists(): raise damaged(self.path, f'{name!r} of run {run} is not there: {path}')
+    run,before = int(run),None
+    while True:
+        rows = {r[0]: r[1:] for r in self.rows('SELECT name, kind, file, sha256 FROM artefact WHERE run=?', run)}
+        if name not in rows: raise unknown('artefact', name, rows, f'of run {run}')
+        kind,file,sha = rows[name]
+        path = self.folder(run)/file
+        if path.exists(): break
+        if file == before: raise damaged(self.path, f'{name!r} of run {run} is not there: {path}')
+        before = file   # it may have been replaced this moment: look again
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha: raise damaged(self.path, f'{name!r} of run {run} is not the file that was written: {path}')
     if kind == 'weights':
         from safetensors.torch import load_file

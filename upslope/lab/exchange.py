@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/06-lab/exchange.html.md"""
 __all__ = ['FORMATS']
 
 # %% ../../nbs/06-lab/17_exchange.ipynb #f22018f0
-import json, math, time
+import itertools, json, math, re, time
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, DataError, lookup, needs
@@ -24,7 +24,7 @@ def add_runs(self:Store,
     study:str,       # a new name
     runs,            # DataFrame with a row per run: config, seed, a column for each final number; run, kind, axis, value, step, status, seconds, error if they are known
     history=None,    # DataFrame with the columns run, epoch, metric, value; None: nothing was logged
-    settings=None,   # configuration -> {setting: value}, for the record
+    settings=None,   # configuration -> {setting: value}; None: what the columns settings/... say
     source:str='',   # where they come from, for the record
 ) -> int:            # how many runs there are
     "Take in runs that were made elsewhere, as a study of its own"
@@ -33,7 +33,11 @@ def add_runs(self:Store,
     if lacking: raise DataError('The table of runs lacks a column.', need=', '.join(lacking), have=list(runs.columns))
     twice = runs[runs.duplicated(['config', 'seed'])]
     if len(twice): raise DataError('A configuration has two runs with one seed.', got=f'{twice.config.iloc[0]!r}, seed {twice.seed.iloc[0]}', need='one run for each configuration and seed')
-    numbers = [c for c in runs.columns if c not in _DESCRIPTION]
+    known = [c for c in runs.columns if c.startswith('settings/')]
+    if known and settings is None: settings = {r['config']: {c.removeprefix('settings/'): r[c] for c in known if not _none(r[c])} for r in runs.to_dict('records')}
+    numbers = [c for c in runs.columns if c not in _DESCRIPTION and c not in known]
+    words = [c for c in numbers if getattr(runs[c].dtype, 'kind', 'O') not in 'fiub' and not runs[c].map(lambda v: _none(v) or isinstance(v, (int, float))).all()]
+    if words: raise DataError('A column of the table of runs holds no numbers.', got=f'{words[0]}: {runs[words[0]].dropna().iloc[0]!r}', need='final numbers, or a description of the run', fix=f'rename it to settings/{words[0]}')
     get = lambda row, key, other=None: other if key not in row or _none(row[key]) else row[key]
     rows,now = runs.to_dict('records'),time.time()
     labels = {r['config']: r for r in reversed(rows)}
@@ -107,7 +111,7 @@ def _from_tensorboard(path, study):
     runs,history = [],[]
     for i, folder in enumerate(folders):
         events = EventAccumulator(str(folder), size_guidance=dict(scalars=0, tensors=0)).Reload()
-        row = dict(run=i, config=folder.name, seed=0, status='done')
+        row = dict(run=i, config=folder.name, seed=None, status='done')
         found = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}
         for tag in events.Tags()['tensors']:
             values = [(e.step, make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)]
@@ -118,43 +122,81 @@ def _from_tensorboard(path, study):
             else: history += [dict(run=i, epoch=s, metric=tag, value=v) for s, v in values]
         if row['status'] == 'done' and not any(t.startswith('final/') for t in found): row |= {tag: values[-1][1] for tag, values in found.items()}   # not ours: the last values are the final ones
         runs.append(row)
-    return pd.DataFrame(runs), pd.DataFrame(history, columns=['run', 'epoch', 'metric', 'value'])
+    return _frames(runs, history)
 
 def _client(path):
     needs('mlflow', 'tracking', "The exchange with MLflow")
     from mlflow.tracking import MlflowClient
     return MlflowClient(str(path))
 
+_LARGEST = 1.7976931348623157e308   # MLflow writes it for an infinite number
+_SEEDS = 'seed', 'random_seed', 'random_state'
+
+def _tags(about):
+    "Tags that hold what MLflow has no place for: JSON, in parts that are short enough"
+    text = json.dumps(about, default=str)
+    return {f'upslope.{i:03d}': text[4000*i:4000*(i+1)] for i in range(-(-len(text)//4000))}
+def _untag(tags): return json.loads(''.join(v for k, v in sorted(tags.items()) if k.startswith('upslope.')) or '{}')
+
 def _to_mlflow(path, runs, history, study):
     client = _client(path)
     from mlflow.entities import Metric, Param
     found = client.get_experiment_by_name(study)
+    if found and client.search_runs([found.experiment_id], max_results=1): raise ArgumentError('MLflow has an experiment of this name already, with runs in it.', got=f'{study!r} at {path}', fix='rename one of them, or another address')
     experiment = found.experiment_id if found else client.create_experiment(study)
-    logged = dict(list(history.groupby('run')))
+    logged,names = dict(list(history.groupby('run'))),{}
+    def name(metric):   # MLflow takes letters, digits and _-. :/ alone
+        if metric not in names: names[metric] = next(n for i in range(len(names) + 2) if (n := re.sub(r'[^\w\-. :/]', '_', metric, flags=re.ASCII) + f'_{i}'*(i > 0)) not in names.values())
+        return names[metric]
     for row in runs.to_dict('records'):
-        run = client.create_run(experiment, run_name=f"{row['config']} · seed {row['seed']}", tags={'upslope': json.dumps(_about(row), default=str)}).info.run_id
-        client.log_batch(run, params=[Param(k, str(row[k])) for k in ('config', 'seed')])
-        rows = [Metric(m, v, 0, int(e)) for _, e, m, v in (logged[row['run']][['run', 'epoch', 'metric', 'value']].itertuples(index=False) if row['run'] in logged else ())]
-        rows += [Metric(f'final/{k}', row[k], 0, 0) for k in _numbers(runs) if not _none(row[k])]
+        its = logged.get(row['run'])
+        rows = [Metric(name(m), v, 0, int(e)) for _, e, m, v in (its[['run', 'epoch', 'metric', 'value']].itertuples(index=False) if its is not None else ())]
+        rows += [Metric(f"final/{name(k)}", row[k], 0, 0) for k in _numbers(runs) if not _none(row[k])]
+        run = client.create_run(experiment, run_name=f"{row['config']} · seed {row['seed']}"[:250], tags=_tags(dict(about=_about(row), names={v: k for k, v in names.items()}))).info.run_id
+        client.log_batch(run, params=[Param(k, str(row[k])[:500]) for k in ('config', 'seed')])
         for i in range(0, len(rows), 1000): client.log_batch(run, metrics=rows[i:i+1000])
         client.set_terminated(run, 'FAILED' if row['status'] == 'failed' else 'FINISHED')
+
+def _plain(text):
+    try: return json.loads(text)
+    except ValueError: return text
 
 def _from_mlflow(path, study):
     import pandas as pd
     client = _client(path)
     found = client.get_experiment_by_name(study)
     if found is None: raise DataError('MLflow has no such experiment.', got=study, have=[e.name for e in client.search_experiments()])
-    runs,history = [],[]
-    for i, run in enumerate(reversed(client.search_runs([found.experiment_id], max_results=50_000))):
-        row = dict(run=i, config=run.data.params.get('config', run.info.run_name), seed=int(run.data.params.get('seed', 0)), status='failed' if run.info.status == 'FAILED' else 'done') | json.loads(run.data.tags.get('upslope', '{}')) | dict(run=i)
-        ours = any(k.startswith('final/') for k in run.data.metrics)
+    number = lambda v: math.copysign(math.inf, v) if abs(v) == _LARGEST else v
+    runs,history,settings,page,all = [],[],{},None,[]
+    while page is None or page:
+        page_runs = client.search_runs([found.experiment_id], max_results=1000, order_by=['attributes.start_time ASC'], page_token=page)
+        all,page = all + list(page_runs),page_runs.token or ''
+    for i, run in enumerate(all):
+        said,params = _untag(run.data.tags),dict(run.data.params)
+        row = dict(run=i, status='failed' if run.info.status in ('FAILED', 'KILLED') else 'done')
+        if said: row |= said['about'] | dict(run=i)
+        else:   # not ours: its parameters are its settings
+            seed = next((params.pop(k) for k in _SEEDS if k in params), None)
+            row |= dict(seed=int(seed) if seed and seed.lstrip('-').isdigit() else None, config=', '.join(f'{k}={v}' for k, v in sorted(params.items())) or run.info.run_name)
+            settings[row['config']] = {k: _plain(v) for k, v in params.items()}
+            if run.info.end_time: row['seconds'] = (run.info.end_time - run.info.start_time)/1000
+        name = lambda k: said.get('names', {}).get(k, k)
         for k, v in run.data.metrics.items():
-            if k.startswith('final/'): row[k.removeprefix('final/')] = v
+            if said and k.startswith('final/'): row[name(k.removeprefix('final/'))] = number(v)
             else:
-                if not ours and row['status'] == 'done': row[k] = v
-                history += [dict(run=i, epoch=m.step, metric=k, value=m.value) for m in client.get_metric_history(run.info.run_id, k)]
+                if not said and row['status'] == 'done': row[k] = number(v)
+                history += [dict(run=i, epoch=m.step, metric=name(k), value=number(m.value)) for m in client.get_metric_history(run.info.run_id, k)]
         runs.append(row)
-    return pd.DataFrame(runs), pd.DataFrame(history, columns=['run', 'epoch', 'metric', 'value'])
+    return _frames(runs, history, settings)
+
+def _frames(runs, history, settings=None):
+    "Frames, in which a run whose seed nobody knows has a number of its own, so that it is paired with no other"
+    import pandas as pd
+    taken = {r['seed'] for r in runs if r.get('seed') is not None}
+    free = (n for n in itertools.count() if n not in taken)
+    for r in runs:
+        if r.get('seed') is None: r['seed'] = next(free)
+    return pd.DataFrame(runs), pd.DataFrame(history, columns=['run', 'epoch', 'metric', 'value']), settings
 
 FORMATS = dict(csv=(_to_files('.csv', lambda f, p: f.to_csv(p, index=False)), _from_files('.csv', _read_csv)),
                parquet=(_to_files('.parquet', lambda f, p: (needs('pyarrow', 'data', 'A Parquet file'), f.to_parquet(p, index=False))), _from_files('.parquet', _read_parquet)),
@@ -177,5 +219,5 @@ def take(self:Store,
     name:str=None,       # of the experiment in MLflow
 ) -> int:                # how many runs there are
     "Take in runs that another tool, or `export`, has written, as a study of its own"
-    runs,history = lookup('format', format, FORMATS)[1](path if format == 'mlflow' else Path(path), name or study)
-    return self.add_runs(study, runs, history, source=f'{format}: {path}')
+    runs,history,*settings = lookup('format', format, FORMATS)[1](path if format == 'mlflow' else Path(path), name or study)
+    return self.add_runs(study, runs, history, *settings, source=f'{format}: {path}')

@@ -54,9 +54,10 @@ def _chosen(self:Study):
 @patch
 def table(self:Study, metric:str=None):   # metric: a final number; None: the one that decides. Of one measured on the test set, only the chosen configuration and the baselines are shown
     "n, mean, standard deviation, interval, paired difference and gain over the best trivial baseline for each configuration"
-    from upslope.train.metrics import lower_is_better
-    metric = metric or self.metric
-    mode = self.mode if metric == self.metric else 'min' if lower_is_better(metric) else 'max'
+    metric,mode = metric or self.metric,self.mode
+    if metric != self.metric:
+        from upslope.train.metrics import lower_is_better   # loads fastai
+        mode = 'min' if lower_is_better(metric) else 'max'
     runs,reference,about = self._paired(),self._reference(),{}
     if metric.startswith('test_') and not self.metric.startswith('test_'):
         chosen = self._chosen()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from ..core.errors import StoreError
+from ..core.files import sync
 
 # %% ../../nbs/06-lab/01_store.ipynb #8ecfc8e4
 APPLICATION = 0x7570736C  # 'upsl', in the header of every store: how we know our own files
@@ -164,12 +165,13 @@ class Store:
     "All runs of all studies, in one SQLite file (WAL: what was acknowledged survives `kill -9` of any process)"
     def __init__(self,
         path:str='runs/store.db',  # made if it is not there, with its folders
-        durable:bool=False,        # True: acknowledged rows also survive a power cut; about 70 times slower commits
+        durable:bool=None,         # True: acknowledged rows also survive a power cut; a commit takes some ms then; None: as $UPSLOPE_DURABLE says, 1 or 0; workers are told it
         timeout_s:float=30.,       # how long to wait for another process that writes
         node:bool=False,           # True: a file of this machine alone, for network file systems: `store.HOST.db`
         check:bool=True,           # look for damage; a worker leaves that to the one who started it
     ):
         self.path,self.lock,self.witness,self.damage = Path(path),threading.RLock(),Witness(),None
+        self.durable = os.environ.get('UPSLOPE_DURABLE', '0') == '1' if durable is None else bool(durable)
         if node: self.path = node_path(path)
         kind = filesystem(self.path)
         if kind in NETWORK and not node:
@@ -182,7 +184,7 @@ class Store:
             self.db = _connect(self.path, timeout_s)
             _refuse_foreign(self.db, self.path)
             self._journal('TRUNCATE' if kind in NETWORK else 'WAL', timeout_s)
-            self.db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self.db.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'NORMAL'}")
             self._bring_up()
         if self.version > SCHEMA: raise StoreError('This store was written by a newer upslope.', got=f'{self.path} in layout {self.version}', need=f'layout {SCHEMA}', fix='pip install -U upslope')
         if not check: return
@@ -224,8 +226,7 @@ class Store:
         source,target = _connect(self.path, 5, readonly=True),sqlite3.connect(part)
         try: source.backup(target)
         finally: source.close(); target.close()
-        with part.open('rb') as f: os.fsync(f.fileno())
-        os.replace(part, copy)
+        sync(part); os.replace(part, copy); sync(copy.parent)
 
     def _check_beside(self):
         db = _connect(self.path, 30, readonly=True)

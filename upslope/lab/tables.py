@@ -13,7 +13,7 @@ import html, math, re
 from ..core.errors import ArgumentError, DataError, unknown
 from .aggregates import bca
 from .effects import Effect, effects, effect_sentence
-from .statistics import decimals_for, mean_interval, p_text, paired, max_t, holm, sentence, _plural
+from .statistics import decimals_for, mean_interval, p_text, paired, paired_rows, max_t, holm, sentence, _plural
 
 # %% ../../nbs/06-lab/11_tables.ipynb #6c79281a
 _NEEDED = dict(runs=('run','config','kind','seed','status'), history=('run','epoch','metric','value'))
@@ -64,8 +64,10 @@ def _pair(scores, a, b, level):
 def _family(scores, base, level):
     "Paired differences of each configuration to its base (`base`: configuration -> what it is compared with), with the p-values of the family: max-T and Holm"
     import numpy as np
-    ds = {c: _pair(scores, c, b, level) for c,b in base.items()}
-    ps = max_t((scores.loc[list(base)].to_numpy() - scores.loc[list(base.values())].to_numpy()).T) if base else []
+    if not base: return {}, {}, {}
+    x, y = scores.loc[list(base)].to_numpy(), scores.loc[list(base.values())].to_numpy()
+    ds = dict(zip(base, paired_rows(x, y, level)))
+    ps = max_t((x - y).T)
     tested = [c for c,p in zip(base, ps) if p is not None and ds[c].p is not None]
     return ds, {c: p if c in tested else None for c,p in zip(base, ps)}, dict(zip(tested, holm([ds[c].p for c in tested])))
 
@@ -85,13 +87,15 @@ def comparison(
     import pandas as pd
     _check(runs, metric, mode)
     first, scores = _ordered(runs), _scores(runs, metric)
-    means, models = scores.mean(axis=1), list(first.index[first.kind == 'model'])
+    about = {k: first[k].to_dict() for k in ('kind','axis','value')}   # dicts: a lookup in a Series costs a hundred times as much
+    kind, means = about['kind'], scores.mean(axis=1)
+    models = [c for c in first.index if kind[c] == 'model']
     if reference is None:
-        plain = [c for c in models if pd.isna(first.axis[c])] or models or list(first.index)
+        plain = [c for c in models if pd.isna(about['axis'][c])] or models or list(first.index)
         reference = _best(means[plain], mode) or plain[0]
     elif reference not in first.index: raise unknown('configuration', reference, first.index, where='among the runs')
     task = first.task.to_dict() if 'task' in first else dict.fromkeys(first.index)   # a study of several data sets has baselines of each
-    best_of = {t: _best(means[[c for c in first.index if first.kind[c] == 'baseline' and task[c] == t]], mode) for t in dict.fromkeys(task.values())}
+    best_of = {t: _best(means[[c for c in first.index if kind[c] == 'baseline' and task[c] == t]], mode) for t in dict.fromkeys(task.values())}
     baseline = best_of[task[reference]]
     if 'base' in first:   # each step of a study has its own base
         base = {c: b for c,b in first.base.items() if isinstance(b, str) and b != c}
@@ -101,25 +105,25 @@ def comparison(
     ds, ps, hs = _family(scores, base, level)
     gains, gain_ps, _ = _family(scores, {c: best_of[task[c]] for c in models if best_of[task[c]]}, level)
     counts, seconds = runs.groupby(['config','status']).size().to_dict(), runs.groupby('config').seconds.mean() if 'seconds' in runs else {}
-    rows, numbers_of, about = [], dict(zip(scores.index, scores.to_numpy())), {k: first[k].to_dict() for k in ('kind','axis','value')}
+    rows, numbers_of = [], dict(zip(scores.index, scores.to_numpy()))
     steps = first['step'].to_dict() if 'step' in first else {}
     seconds = dict(seconds)
     for c in first.index:
         count = lambda *status: sum(counts.get((c, s), 0) for s in status)
         x = numbers_of[c]; i = mean_interval(x[x == x], level)
-        d = ds.get(c) or (_pair(scores, c, reference, level) if about['kind'][c] != 'model' and c != reference and task[c] == task[reference] else None)
+        d = ds.get(c) or (_pair(scores, c, reference, level) if kind[c] != 'model' and c != reference and task[c] == task[reference] else None)
         g, b = gains.get(c), None
         if d and d.n > 10:   # a second opinion where there are values enough
             both = scores.loc[[c, base.get(c) or reference]].dropna(axis=1).to_numpy()
             b = bca(both[0] - both[1], level=level)
-        rows.append(dict(config=c, kind=about['kind'][c], step=steps.get(c, 0), task=task[c], axis=about['axis'][c], value=about['value'][c],
+        rows.append(dict(config=c, kind=kind[c], step=steps.get(c, 0), task=task[c], axis=about['axis'][c], value=about['value'][c],
             n=i.n, failed=count('failed'), waiting=count('queued', 'running', 'paused'), stopped=count('stopped'), missing=count('done') - i.n,
             mean=i.mean, sd=i.sd, low=i.low, high=i.high, seconds=seconds.get(c),
             base=base.get(c) or (reference if d else None), paired_n=d and d.n, difference=d and d.mean, difference_low=d and d.low, difference_high=d and d.high, bca_low=b and b.low, bca_high=b and b.high, p=d and d.p, p_adjusted=ps.get(c), p_holm=hs.get(c),
             gain=g and g.mean, gain_low=g and g.low, gain_high=g and g.high, gain_p=gain_ps.get(c)))
     numbers = ['mean','sd','low','high','seconds','difference','difference_low','difference_high','bca_low','bca_high','p','p_adjusted','p_holm','gain','gain_low','gain_high','gain_p']
     table = pd.DataFrame(rows).astype({c: float for c in numbers})
-    candidates = means[[c for c in first.index if first.kind[c] != 'placebo' and task[c] == task[reference]]]
+    candidates = means[[c for c in first.index if kind[c] != 'placebo' and task[c] == task[reference]]]
     best = _best(candidates, mode)
     others, tied = [], []
     if best:

@@ -1,0 +1,69 @@
+"Runs go to other tools and come back as they were; what others logged comes in as it is"
+import math, os, warnings
+import numpy as np, pandas as pd, pytest
+from upslope.lab import Store
+
+@pytest.fixture(scope='module', autouse=True)
+def quiet():
+    os.environ['MLFLOW_DISABLE_TELEMETRY'] = 'true'
+    with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield
+
+def awkward_study(store):
+    "Two configurations, three seeds; a failure with a long traceback, infinite and missing numbers, names that other tools do not take"
+    rng,many = np.random.default_rng(0),[(c, s) for s in range(3) for c in ('plain', 'plain, width=8')]
+    runs = pd.DataFrame([dict(run=i, config=c, seed=s, kind='model', axis='width' if '=' in c else None, value='8' if '=' in c else None, step=0, status='failed' if i == 3 else 'done', seconds=1.5 + i,
+                              error='Traceback\n' + 'x'*9000 + '\nValueError: süß' if i == 3 else None, valid_accuracy=math.nan if i == 3 else rng.random(), **{'valid loss (log)': math.inf if i == 2 else rng.random()}) for i, (c, s) in enumerate(many)])
+    history = pd.DataFrame([dict(run=i, epoch=e, metric=m, value=(math.inf if e else -math.inf) if i == 4 else math.nan if (i, e) == (3, 2) else rng.random()*10.**-e)
+                            for i in range(6) for e in range(4) for m in ('train_loss', 'loss@k', 'loss#k', 'größe')])
+    store.add_runs('original', runs, history)
+
+def contents(store, study):
+    runs,history = store.runs(study),store.history(study)
+    who = dict(zip(runs.run, zip(runs.config, runs.seed)))
+    return runs.drop(columns='run'), history.assign(run=history.run.map(who)).sort_values(['run', 'metric', 'epoch']).reset_index(drop=True)
+
+@pytest.mark.parametrize('format', ['csv', 'parquet', 'tensorboard', 'mlflow'])
+def test_there_and_back(tmp_path, format):
+    if format == 'mlflow': pytest.importorskip('mlflow'); pytest.importorskip('sqlalchemy')
+    store = Store(tmp_path/'s.db')
+    awkward_study(store)
+    path = f'sqlite:///{tmp_path}/mlflow.db' if format == 'mlflow' else tmp_path/'there'
+    store.export('original', path, format)
+    assert store.take('back', path, format, **(dict(name='original') if format == 'mlflow' else {})) == 6
+    for a, b in zip(contents(store, 'original'), contents(store, 'back')): pd.testing.assert_frame_equal(a, b, check_exact=True)
+    store.check_all()
+    assert '"imported"' in store.query("SELECT declaration FROM study WHERE name='back'")[0]['declaration']
+    if format == 'mlflow':
+        with pytest.raises(ValueError, match='with runs in it'): store.export('original', path, format)   # twice would double them
+
+def test_runs_that_mlflow_users_logged(tmp_path):
+    "Parameters are settings, a parameter `seed` is the seed, a run without one is paired with none"
+    mlflow = pytest.importorskip('mlflow'); pytest.importorskip('sqlalchemy')
+    address = f'sqlite:///{tmp_path}/mlflow.db'
+    client = mlflow.MlflowClient(address)
+    experiment = client.create_experiment('digits')
+    for lr in (.1, .01):
+        for seed in (3, 4, None):
+            run = client.create_run(experiment, run_name='same name').info.run_id
+            client.log_param(run, 'lr', lr); client.log_param(run, 'opt', 'adam')
+            if seed is not None: client.log_param(run, 'seed', seed)
+            for epoch in range(3): client.log_metric(run, 'val_acc', .5 + epoch/10 + lr, step=epoch)
+            client.set_terminated(run)
+    store = Store(tmp_path/'s.db')
+    assert store.take('digits', address, 'mlflow') == 6
+    runs = store.runs('digits')
+    assert runs.config.unique().tolist() == ['lr=0.1, opt=adam', 'lr=0.01, opt=adam'] and np.allclose(runs.val_acc, [.8, .8, .8, .71, .71, .71])
+    assert runs.seed.tolist()[:3] != runs.seed.tolist()[3:] and sorted(set(runs.seed) & {3, 4}) == [3, 4]
+    seeds = runs.groupby('config').seed.apply(set)
+    assert set.intersection(*seeds) == {3, 4}   # those of whom nobody knows the seed share none
+    import json
+    assert json.loads(store.query("SELECT body FROM recipe JOIN config ON recipe=key WHERE label='lr=0.1, opt=adam'")[0]['body'])['own'] == dict(lr=.1, opt='adam')
+    with pytest.raises(ValueError, match='digit'): store.take('x', address, 'mlflow', name='digit')
+
+def test_a_table_of_somebody_else(tmp_path):
+    store = Store(tmp_path/'s.db')
+    (tmp_path/'their').mkdir()
+    (tmp_path/'their'/'runs.csv').write_text('config,seed,settings/opt,settings/lr,acc\na,0,adam,0.1,0.9\na,1,adam,0.1,0.8\nb,0,sgd,0.2,\n')
+    assert store.take('their', tmp_path/'their') == 3
+    runs = store.runs('their')
+    assert runs[['config', 'seed']].values.tolist() == [['a', 0], ['a', 1], ['b', 0]] and runs.acc.tolist()[:2] == [.9, .8] and math.isnan(runs.acc[2])
