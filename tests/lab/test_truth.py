@@ -297,6 +297,19 @@ def test_a_study_that_runs_is_not_renamed_and_not_declared_anew(tmp_path):
     edited = study(tmp_path, dict(width=[16, 32]), 't', seeds=6, baselines=None).run(show=False)   # edited afterwards: what is gone from the declaration leaves the table, and stays in the store
     assert 'net, width=64' not in edited.table().config.tolist() and edited.store.query("SELECT count(*) n FROM run WHERE study='t'")[0]['n'] == 24
 
+def test_axes_and_seeds_come_as_anything_that_lists(tmp_path):
+    "Arrays, tuples, generators, a column: plain values, the same study; NumPy's whole numbers are seeds"
+    import pandas as pd
+    want = study(tmp_path, dict(width=[16, 64]), 'list', seeds=6, baselines=None).run(show=False).table()
+    for name, axis in dict(array=np.array([16, 64]), float=np.array([16, 64]).astype('int32'), generator=(w for w in (16, 64)), column=pd.Series([16, 64]), range=range(16, 65, 48)).items():
+        s = study(tmp_path, dict(width=axis), name, seeds=np.arange(6), baselines=None).run(show=False)
+        assert repr(s.table()) == repr(want) and Study.open(name, s.store).steps == [dict(width=(16, 64))], name
+    assert study(tmp_path, dict(width=[16]), 'n', seeds=np.int64(3)).seeds == [0, 1, 2]
+    for bad in (3., '3', [1.5], [-1], [], 0, True): pytest.raises(ArgumentError, study, tmp_path, None, 'b', seeds=bad)
+    with pytest.raises(ArgumentError, match='from upslope.lab.search import search'): study(tmp_path, dict(width=[16, 64]), 'b', design='search')
+    with pytest.raises(ArgumentError, match='halving=Halving'): study(tmp_path, None, 'b').run(halving=3)
+    with pytest.raises(ArgumentError, match='cannot be nan'): study(tmp_path, dict(width=[16, math.nan]), 'b')
+
 def test_a_data_set_is_described_and_not_chosen(tmp_path):
     "One axis at a time: the easier data set does not become the base, and its effect is told; with nuisance settings too"
     Made.score = staticmethod(lambda r, seed: truth(r, seed, str(r['data'])) + (.1 if r['data'] == 'breast_cancer' else 0))

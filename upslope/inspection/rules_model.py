@@ -162,7 +162,7 @@ def softmax_before_loss(case):
         except (RuntimeError, ValueError): return None
         if abs(a - with_logits) < 1e-4*max(1., abs(a)): return Evidence(f'the model ends in a sigmoid, and the loss applies one again: it cannot fall below {math.log(1 + math.exp(-1)):.3f} for rows of class 1, {math.log(2):.3f} for the others', dict(loss=a), bars=dict(loss=a, floor=.5*(math.log(1+math.exp(-1)) + math.log(2))), axis='loss')
 
-@rule('the loss is a sum over the batch, or no single number', 'loss', 'warning', "reduction='sum' or 'none', or a .sum() where .mean() was meant", "reduction='mean': then the learning rate does not depend on the batch size", 'Goyal et al. 2017, Accurate, large minibatch SGD, arXiv:1706.02677, sec. 3')
+@rule('the loss is a sum over the batch, or no single number', 'loss', 'warning', "reduction='sum' or 'none', or a .sum() where .mean() was meant", "reduction='mean': then the learning rate does not depend on the batch size", 'Goyal et al. 2017, Accurate, large minibatch SGD, arXiv:1706.02677')
 def loss_reduction(case):
     case.need('train', 'loss_func')
     if case.ran.get('loss_numel', 1) != 1: return Evidence(f"the loss of a batch has {case.ran['loss_numel']} numbers", dict(numbers=case.ran['loss_numel']), bars=dict(numbers=case.ran['loss_numel'], needed=1), severity='error')
@@ -223,7 +223,7 @@ def _evaluated(case):
         case._evaluated = *outs,spy.calls,[n for n,m in model.named_modules() if is_dropout(m) and m.training]
     return case._evaluated
 
-@rule('dropout is on at evaluation', 'evaluation', 'error', 'model.eval() was not called, F.dropout without training=self.training, or a train() that ignores its argument', 'model.eval() before evaluation; F.dropout(x, p, training=self.training)', 'Srivastava et al. 2014, Dropout, JMLR 15, sec. 4')
+@rule('dropout is on at evaluation', 'evaluation', 'error', 'model.eval() was not called, F.dropout without training=self.training, or a train() that ignores its argument', 'model.eval() before evaluation; F.dropout(x, p, training=self.training)', 'Srivastava et al. 2014, Dropout, JMLR 15')
 def dropout_at_evaluation(case):
     case.need('train')
     drops = [n for n,m in case.model.named_modules() if is_dropout(m)]

@@ -195,7 +195,7 @@ class Design:
     def __post_init__(self):
         if self.name not in (*DESIGNS, 'search'): raise unknown('design', self.name, (*DESIGNS, 'search'))
         need = _NEEDS.get(self.name)
-        if need and need not in self.options: raise ArgumentError(f'The design {self.name!r} needs to know how many configurations.', got=f'design={self.name!r}', fix=f'design={self.name}(20)')
+        if need and need not in self.options: raise ArgumentError(f'The design {self.name!r} needs to know how many configurations.', got=f'design={self.name!r}', fix=f"from upslope.lab.{'search' if self.name == 'search' else 'design'} import {self.name}; Study(..., design={self.name}(20))")
         n = self.options.get('n', 1)
         if not isinstance(n, int) or isinstance(n, bool) or n < 1: raise ArgumentError(f'The design {self.name!r} needs a number of configurations.', got=f'{n=}', need='a whole number >= 1')
         if self.name == 'factorial': _power(self.options.get('fraction', 1))

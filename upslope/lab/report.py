@@ -31,7 +31,7 @@ tbody th{font-weight:400;background:var(--bg);position:sticky;left:0;max-width:1
 tr.baseline td,tr.baseline th{color:var(--quiet)}tr.reference td,tr.reference th{background:var(--soft)}tr.best td,tr.best th{background:var(--mark)}tr.best th,tr.best td:nth-child(3){font-weight:700}
 .facts td,.facts th{text-align:left;vertical-align:top}.facts td{white-space:normal;overflow-wrap:anywhere}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1rem 2rem;align-items:start}
-figure{margin:.6rem 0;break-inside:avoid}svg{display:block;width:100%;height:auto;max-width:500px}svg text{font-family:inherit!important}
+figure{margin:.6rem 0;break-inside:avoid}svg{display:block;width:100%;height:auto;max-width:500px}svg text{font-family:inherit!important}.figures .wide{grid-column:1/-1;overflow-x:auto}.wide svg{max-width:720px;min-width:520px}
 details{margin:.5rem 0}summary{cursor:pointer;padding:.15rem 0;overflow-wrap:anywhere}pre{background:var(--soft);padding:.7rem;overflow-x:auto;font:.8rem/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:.3rem 0}
 .bad{color:var(--bad)}ins{color:var(--c2);text-decoration:none}del{color:var(--bad);text-decoration:none}
 @page{margin:14mm}h2,h3{break-after:avoid}
@@ -50,7 +50,7 @@ def _svg(fig, name, alt):
     for colour, new in [*((c, f'var(--c{i})') for i,c in enumerate(_COLOURS)), (_INK, 'currentColor'), (_QUIET, 'var(--quiet)'), (_LINE, 'var(--line)'), (_GROUND, 'var(--bg)')]: text = re.sub(re.escape(colour), new, text, flags=re.I)
     return text.replace('xlink:href', 'href').strip()
 
-def _figure_html(fig, name, caption): return f'<figure>{_svg(fig, name, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>'
+def _figure_html(fig, name, caption, wide=False): return f'<figure{" class=wide" if wide else ""}>{_svg(fig, name, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>'
 
 def _facts(table): return '<div class="scroll"><table class="facts"><tbody>' + ''.join(f'<tr><th scope="row">{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>' for k,v in table.items()) + '</tbody></table></div>'
 
@@ -149,7 +149,7 @@ def write_report(
     real = runs[runs.kind != 'placebo']
     if 3 <= real[real.status == 'done'].config.nunique() <= 16:
         square = pairs_figure(real, metric, mode, level)
-        if square: figures.append(_figure_html(square, 'pairs', f'All pairs: {name(metric)} of the row minus the column, same seed, best mean rank first; a dot: told apart as a ranking (Friedman, then Holm over all pairs). Blue: the row is better.'))
+        if square: figures.append(_figure_html(square, 'pairs', f'All pairs: {name(metric)} of the row minus the column, same seed, best mean rank first; a dot: told apart as a ranking (Friedman, then Holm over all pairs). Blue: the row is better.', wide=real[real.status == 'done'].config.nunique() > 8))
     curves = []
     if history is not None and len(history):
         known = set(_history(history, runs).metric)

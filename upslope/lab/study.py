@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, StoreError, UpslopeError, unknown
-from .axes import Only, axis_from_json, axis_to_json, check_axes, values_of
+from .axes import Only, as_axis, axis_from_json, axis_to_json, check_axes, values_of
 from .baselines import BASELINES
 from .design import Variant, as_design, check_labels, grid, label_of, to_config
 from .recipe import Recipe, as_json, from_json, show
@@ -28,12 +28,14 @@ class StudyError(UpslopeError, RuntimeError): "A study cannot go on"
 
 def _steps(axes, design):
     if axes is None: return [{}]
-    if isinstance(axes, dict): return [{k: v} for k, v in axes.items()] or [{}] if design.name == 'one_at_a_time' else [axes]
-    if isinstance(axes, (list, tuple)) and axes and all(isinstance(o, dict) for o in axes): return list(axes)
+    if isinstance(axes, dict): axes = [{k: v} for k, v in axes.items()] or [{}] if design.name == 'one_at_a_time' else [axes]
+    if isinstance(axes, (list, tuple)) and axes and all(isinstance(o, dict) for o in axes): return [{k: as_axis(v) for k, v in o.items()} for o in axes]
     raise ArgumentError('A study needs its axes as a dict, or a list of dicts for several steps.', got=f'axes={axes!r:.80}', fix='axes=dict(width=[16, 64])')
 
 def _seeds(seeds):
-    listed = list(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else list(seeds) if hasattr(seeds, '__iter__') and not isinstance(seeds, str) else None
+    plain = lambda v: v.item() if hasattr(v, 'item') and not getattr(v, 'shape', ()) else v   # NumPy's whole numbers
+    seeds = plain(seeds)
+    listed = list(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else list(map(plain, seeds)) if hasattr(seeds, '__iter__') and not isinstance(seeds, str) else None
     if not listed or any(not isinstance(s, int) or isinstance(s, bool) or s < 0 for s in listed):
         raise ArgumentError('A study needs seeds.', got=f'seeds={seeds!r}', need='how many, at least 1, or a list of whole numbers >= 0', fix='seeds=6')
     if len(set(listed)) < len(listed): raise ArgumentError('A seed is listed twice; the same run twice would look like two.', got=f'seeds={listed}')
@@ -63,7 +65,7 @@ class Study:
             raise ArgumentError('The baselines are functions that give estimators.', got=f'{baselines=}', need="'auto', None, or a list of such functions")
         if half_width is not None and not (isinstance(half_width, (int, float)) and half_width > 0): raise ArgumentError('The wished half-width is a positive number.', got=f'{half_width=}', need="in the metric's own unit: 0.005 is half a point of accuracy")
         self.name,self.recipe,self.seeds,self.baselines,self.design = name,recipe,_seeds(seeds),baselines,as_design(design)
-        self.steps,self.nuisance,self.half_width = _steps(axes, self.design),dict(nuisance or {}),half_width
+        self.steps,self.nuisance,self.half_width = _steps(axes, self.design),{k: as_axis(v) for k, v in (nuisance or {}).items()},half_width
         self.placebo = bool(len(self.seeds) >= 6 and any(self.steps) and self.design.name in ('one_at_a_time', 'grid', 'factorial')) if placebo is None else bool(placebo)
         self._metric,self._mode,self.extra = metric,mode,[]   # extra: variants to run beside the steps
         self._check_steps()
@@ -134,12 +136,15 @@ def run(self:Study,
     show:bool=True,             # progress bars in a terminal or notebook, lines elsewhere
     backend:str='local',        # who starts the workers: 'local', 'ray' or 'slurm'
     halving=None,               # end hopeless configurations early: `Halving()`; None: train all to the end
+    watch:float=None,           # watch each run within this share of its time, and keep what was seen: `store.watched(run)`; None: nobody looks
     on_event=None,              # function of an `Event`: told when the study begins, a run or a configuration ends, all is over
     **options,                  # of the backend: checkpoint_s; ray: address; slurm: cluster, timeout_min, ...
 ):
     "Run all that is not done yet; interrupted at any moment, the same call goes on from there. Returns the study"
     if halving is not None and not isinstance(halving, Halving): raise ArgumentError('A study does not know this halving.', got=f'{halving=}', need='None, or a Halving with its rungs', fix='halving=Halving(first=1, factor=3)')
+    if watch is not None and not 0 < watch: raise ArgumentError('A budget is a share of the training time.', got=f'{watch=}', need='above 0; .05 is 5 %', fix='watch=.05')
     with self.store.owned(self.name), make_workers(self.store, self.name, workers, backend, **options) as pool:
+        pool.watch = watch
         self.store.requeue(self.name, failed=retry_failed)
         if halving is None: self.store.unpause(self.name)
         before = {r['status'] for r in self.store.query('SELECT status FROM run WHERE study=?', self.name)}
