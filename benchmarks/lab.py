@@ -159,18 +159,31 @@ def overhead(epochs, rounds):
     import torch
     from upslope.lab import Recipe, Store
     from upslope.lab.design import Variant, to_config
-    from upslope.lab.worker import Pulse, context, execute, work_on
+    from upslope.lab.claims import Writer
+    from upslope.lab.worker import Pulse, RunCheckpoint, context, execute, work_on
     torch.set_num_threads(1)
     recipe = Recipe('digits', conv, epochs=epochs, lr=1e-3, schedule='constant', opt='adam')
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder)/'store.db')
         store.declare('s', [to_config(Variant('conv', recipe), 0)], list(range(rounds + 1)), {})
         about,pulse = context(),Pulse(store)
+        inside = [0.]   # CPU seconds in the lab's own calls
+        def counted(owner, name):
+            call = getattr(owner, name)
+            def timed(*args, **kwargs):
+                began = time.thread_time()
+                try: return call(*args, **kwargs)
+                finally: inside[0] += time.thread_time() - began
+            setattr(owner, name, timed)
+        for owner, name in ((Writer, 'log'), (Writer, 'insist'), (RunCheckpoint, 'after_epoch'), (store, 'claim'), (store, 'beat')): counted(owner, name)
+        shares = []
         def worker(seed):
+            inside[0],began = 0.,time.process_time()
             claim = store.claim('s')
             pulse.claims = claim,
             work_on(store, claim, about)
             pulse.claims = ()
+            shares.append(100*inside[0]/(time.process_time() - began))
             assert store.run(claim.run).status == 'done'
         ways = dict(hand=lambda seed: by_hand(recipe, seed), fit=lambda seed: execute(recipe, seed), worker=worker)
         took = {n: [] for n in ways}
@@ -183,6 +196,7 @@ def overhead(epochs, rounds):
     mid = lambda n, k: statistics.median(t[k] for t in took[n])
     more = lambda a, b, k: 100*(statistics.median(x[k]/y[k] for x, y in zip(took[a], took[b])) - 1)
     print(f"one training of {epochs} epochs in one process, by hand {mid('hand', 0):.1f} s, {mid('hand', 1):.1f} s of CPU time; {rounds} interleaved rounds, median of pairs; {rows/(rounds + 1):.0f} numbers logged a run")
+    print(f"claim, log, checkpoints, signs of life and finish are {statistics.median(shares[1:]):.2f} % of the worker's CPU time   (target 2)")
     print(f"the worker (claim, log, signs of life, checkpoints every 30 s, final scores, finish) takes more than\n  the same fit without the lab:  {more('worker', 'fit', 0):+.1f} % wall clock, {more('worker', 'fit', 1):+.1f} % CPU time   (target 2)"
           f"\n  the loop written by hand:      {more('worker', 'hand', 0):+.1f} % wall clock, {more('worker', 'hand', 1):+.1f} % CPU time   (target 2)")
 
