@@ -19,7 +19,7 @@ setup(
     license_expression=ini['license'], license_files=['LICENSE'],
     author=ini['author'], author_email=ini['author_email'], keywords=ini['keywords'].split(),
     classifiers=[f"Development Status :: {STATUS[ini['status']]}", 'Intended Audience :: Science/Research', 'Framework :: Jupyter',
-                 'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
+                 'Programming Language :: Python :: 3', *(f'Programming Language :: Python :: {v}' for v in ini['pythons'].split()), 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
     install_requires=lines('requirements'),
     extras_require={**extras, 'all': list(dict.fromkeys(line for extra, needs in extras.items() if extra not in ('dev', 'bench') for line in needs))},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{ini['lib_name']}={ini['lib_name']}._modidx:d"]},

@@ -99,10 +99,10 @@ def doctor(times):
         learn.fit(10, 3e-3)
         return learn
     for name, conv in (('dense', False), ('conv', True)):
-        learn, took = learner(conv), []
+        learn, took, cpu = learner(conv), [], []
         for _ in range(times):
-            start = time.perf_counter(); found = diagnose(learn); took.append(time.perf_counter() - start)
-        print(f'diagnose of a finished digits run, {name}: first {took[0]:.2f} s, median of {times} {statistics.median(took):.2f} s; {found._summary()}', flush=True)
+            start = time.perf_counter(); c = time.process_time(); found = diagnose(learn); took.append(time.perf_counter() - start); cpu.append(time.process_time() - c)
+        print(f'diagnose of a finished digits run, {name}: first {took[0]:.2f} s, median of {times} {statistics.median(took):.2f} s (CPU time {statistics.median(cpu):.2f} s); {found._summary()}', flush=True)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser()

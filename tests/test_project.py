@@ -61,6 +61,7 @@ def test_name_version_and_words_come_from_settings(metadata):
     assert (metadata['License-Expression'], metadata['License-File']) == (INI['license'], 'LICENSE')
     assert INI['lib_name'] in metadata.get_payload() and '](nbs/' not in metadata.get_payload()   # PyPI shows the README, but no relative link
     assert metadata['Requires-Python'] == f">={INI['min_python']}"
+    assert {line.rpartition(' ')[2] for line in metadata.get_all('Classifier') if line.startswith('Programming Language :: Python :: 3.')} == set(INI['pythons'].split())
     assert metadata['Author-email'] == f"{INI['author']} <{INI['author_email']}>" or (metadata['Author'], metadata['Author-email']) == (INI['author'], INI['author_email'])
     assert metadata['Keywords'].replace(',', ' ').split() == INI['keywords'].split()
     assert set(metadata.get_all('Project-URL')) == {f"Repository, {INI['git_url']}", f"Documentation, {INI['doc_url']}"}
@@ -368,6 +369,11 @@ def workflow_faults(folder):
                 if 'uses' in step and not step['uses'].startswith('./') and '@' not in step['uses']: faults.append(f"{path.name}: {step['uses']} names no version")
                 if 'run' in step and subprocess.run(['bash', '-n'], input=re.sub(r'\$\{\{.*?\}\}', 'x', step['run']), text=True, capture_output=True).returncode: faults.append(f"{path.name}: bash cannot read {step['run']!r}")
     return faults
+
+def test_the_tests_run_on_the_oldest_and_on_the_newest_python_that_is_declared():
+    tested = yaml.safe_load((ROOT/'.github/workflows/test.yaml').read_text(encoding='utf-8'))['jobs']['test']['strategy']['matrix']['python']
+    declared = INI['pythons'].split()
+    assert INI['min_python'] == declared[0] == tested[0] and declared[-1] == tested[-1] and set(tested) <= set(declared) and len(tested) >= 3
 
 def test_github_would_take_the_workflows(): assert workflow_faults(ROOT/'.github'/'workflows') == []
 

@@ -43,7 +43,9 @@ p.notebook { margin: 0 0 1.5rem; font-size: 85%; color: var(--color-foreground-s
 dl.py { border-left: 3px solid var(--color-brand-primary); padding-left: .8rem; }
 dl.py > dd { margin-left: 1rem; }
 dl.py .table-wrapper table { margin-left: 0; font-size: 90%; }
-div.cell details.hide, div.cell details.hide > summary, div.cell details.hide > summary > p.admonition-title { background: none !important; border-left-color: var(--color-background-border) !important; font-size: 85%; font-weight: normal; }
+div.cell details.hide { font-size: 85%; box-shadow: none; }
+div.cell details.hide, div.cell details.hide > summary, div.cell details.hide > summary > p.admonition-title { background: none !important; border-left-color: var(--color-background-border) !important; font-weight: normal; }
+div.cell details.hide > summary > p.admonition-title { font-size: inherit; }
 div.cell details.hide > summary > p.admonition-title::before { display: none; }
 div.cell_output { overflow-x: auto; }
 div.cell_output img { border-radius: 4px; max-width: 100%; height: auto; }
@@ -59,7 +61,7 @@ div.cell_output table caption { text-align: left; padding: .2rem .6rem; color: v
 .gallery span { display: block; padding: .5rem .7rem; }
 math { font-size: 1.05em; }
 math[display=block] { overflow-x: auto; }
-@media (max-width: 46em) { article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } dl.py { padding-left: .5rem; } dl.py > dd { margin-left: 0; } dl.py .table-wrapper :is(td, th) { padding: .25rem .4rem; overflow-wrap: anywhere; } }
+@media (max-width: 46em) { article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } dl.py { padding-left: .5rem; } dl.py > dd { margin-left: .2rem !important; } dl.py .table-wrapper :is(td, th) { padding: .25rem .4rem; } dl.py .table-wrapper td:not(:first-child) { overflow-wrap: anywhere; } dl.py .table-wrapper td:nth-child(2):not(:last-child) { min-width: 4.5em; } }
 """
 
 # -- API entries ------------------------------------------------------------------------------------------------------

@@ -96,3 +96,24 @@ def test_diagnosis_of_a_model_alone_and_in_fastais_learner():
     assert not found.alarms and len(found.passed) > 25, found
     broken = made(Theirs); broken.model.append(nn.Softmax(1))
     assert 'softmax_before_loss' in diagnose(broken)
+
+def test_a_fit_that_goes_on_from_a_checkpoint_goes_on_with_its_history_watched_or_not(tmp_path):
+    from fastai.callback.core import Callback
+    from upslope.train import Checkpoint
+    class Dies(Callback):
+        at = 25
+        def after_batch(self):
+            if self.learn.training and self.learn.train_iter == Dies.at: raise RuntimeError('the lights go out')
+    def run(*cbs): return fitted(made(Ours, [Checkpoint(tmp_path, epochs=0, steps=5), Dies(), *cbs]), 2)
+    Dies.at = 25
+    with pytest.raises(RuntimeError): run(Watch(budget=1e9))
+    Dies.at, w = -1, Watch(budget=1e9)
+    again = run(w)
+    assert torch.equal(weights(again), weights(fitted(made(Ours), 2)))
+    steps = w.series('loss', 'value').index
+    assert steps[0] == 0 and steps[-1] >= 38 and steps.is_unique and len(steps) >= 18
+    Dies.at = 25
+    for f in tmp_path.glob('**/*'): f.is_file() and f.unlink()
+    with pytest.raises(RuntimeError): run(Watch(budget=1e9))
+    Dies.at = -1
+    assert torch.equal(weights(run()), weights(again))       # it goes on without its watch too

@@ -1,5 +1,5 @@
 "Runs go to other tools and come back as they were; what others logged comes in as it is"
-import math, os, warnings
+import json, math, os, warnings
 import numpy as np, pandas as pd, pytest
 from upslope.lab import Store
 
@@ -67,3 +67,22 @@ def test_a_table_of_somebody_else(tmp_path):
     assert store.take('their', tmp_path/'their') == 3
     runs = store.runs('their')
     assert runs[['config', 'seed']].values.tolist() == [['a', 0], ['a', 1], ['b', 0]] and runs.acc.tolist()[:2] == [.9, .8] and math.isnan(runs.acc[2])
+
+def test_settings_travel(tmp_path):
+    "What a study of ours assigned comes back as settings, in every format; MLflow shows them as parameters"
+    from upslope.lab import Recipe
+    from upslope.lab.design import Variant, to_config
+    store = Store(tmp_path/'s.db')
+    recipes = [Recipe('digits', dense, epochs=1, lr=lr, width=w) for lr, w in ((.1, 4), (.01, 8))]
+    store.declare('own', [to_config(Variant(f'dense {i}', r), 0) for i, r in enumerate(recipes)], [0], {})
+    while claim := store.claim('own'): store.finish(claim, dict(valid_accuracy=.5), {})
+    for format in ('csv', 'parquet', 'tensorboard'):
+        store.export('own', tmp_path/format, format)
+        store.take(format, tmp_path/format, format)
+        found = {r['label']: json.loads(r['body'])['own'] for r in store.query('SELECT label, body FROM config JOIN recipe ON recipe=key WHERE study=?', format)}
+        assert [(s['lr'], s['width'], s['data'], s['epochs']) for s in found.values()] == [(.1, 4, 'digits', 1), (.01, 8, 'digits', 1)], (format, found)
+    assert store.runs('csv').columns.tolist() == store.runs('own').columns.tolist()
+
+def dense(width=4):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.LazyLinear(10))

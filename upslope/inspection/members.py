@@ -98,10 +98,9 @@ class PopulationWatch(Watch, Events):
         w.step,w.observed = w.start + member.train_iter,True
         if member.status == 'diverged': self._blame_member(member, w)
         if all(m.status not in ('queued', 'running') for m in self.population.members) and self.file is not None: self.save(self.file)
-    def state_dict(self): return {str(i): w.history.to_csv(index=False) for i,w in self.watches.items() if w.records}
+    def state_dict(self): return {str(i): w.state_dict() for i,w in self.watches.items() if w.records}
     def load_state_dict(self, state):
-        import io, pandas as pd
-        for i,text in state.items(): self.watches[int(i)] = Watch.of(pd.read_csv(io.StringIO(text), dtype={'layer': str}, keep_default_na=False, na_values={'value': ['']}))
+        for i,s in state.items(): self.watches.setdefault(int(i), Watch()).load_state_dict(s)
         self.resumed = True
 
     # --- a look
@@ -207,7 +206,6 @@ class PopulationWatch(Watch, Events):
     ) -> Watch:
         "What has been seen of one member: a `Watch` with its history, its plots, its losses row by row"
         return lookup('watched member', i, self.watches)
-    def __len__(self): return len(self.watches)
     @property
     def history(self):
         "All looks at all members, tidy: member, step, epoch, layer ('' is the whole model), of, statistic, value"
@@ -269,7 +267,7 @@ def plot(self:PopulationWatch,
         if not table.shape[1] and of != 'loss': at = _layer(self, layer, of, statistic); table = self.series(of, statistic, at) if at else table
         if log: table = table.where(table > 0)
         table = table.replace([math.inf, -math.inf], math.nan)*(100 if unit.startswith('%') else 1)
-        for i,c in enumerate(table.columns): ax.plot(table.index, table[c], color=colormaps['viridis'](.05 + .85*i/max(1, len(self) - 1)), lw=1.4, marker='.' if len(table) < 3 else None, label=f'{c}: {self.labels[c]}' if self.labels.get(c) else str(c))
+        for i,c in enumerate(table.columns): ax.plot(table.index, table[c], color=colormaps['viridis'](.05 + .85*i/max(1, len(self.watches) - 1)), lw=1.4, marker='.' if len(table) < 3 else None, label=f'{c}: {self.labels[c]}' if self.labels.get(c) else str(c))
         if log and table.notna().to_numpy().any(): ax.set_yscale('log')
         if unit.startswith('%'): ax.set_ylim(-2, 102)
         if name == 'updates': ax.axhline(1e-3, color='.5', ls='--', lw=1)
@@ -277,7 +275,7 @@ def plot(self:PopulationWatch,
         ax.set_title(title + (f', {at}' if at else ''), fontsize=13 if large else 10); ax.set_ylabel(unit, fontsize=small)
         ax.tick_params(which='both', labelsize=small); ax.spines[['top', 'right']].set_visible(False)
         if large or ax in axes[-1]: ax.set_xlabel('step', fontsize=small)
-    many = len(self) > 12
+    many = len(self.watches) > 12
     handles,labels = axes.flat[0].get_legend_handles_labels()
     if many: handles,labels = [handles[0], handles[-1]],[f'member {labels[0]}', f'member {labels[-1]}']
     fig.legend(handles, labels, loc='outside lower center', ncols=min(len(handles), 6), fontsize=small)

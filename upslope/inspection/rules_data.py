@@ -196,7 +196,7 @@ def leaking_feature(case):
         return Evidence(f'column {top} alone predicts with a {word} of {scores[top]:.3f}; the next best column reaches {max(others, default=0):.3f}', {f'column {j}': v for j,v in scores.items()}, bars=scores, threshold=.99, axis=f'{word} of one column alone')
 
 # %% ../../nbs/05-inspection/07_rules_data.ipynb #5d96c677
-@rule('the training batches are not shuffled', 'data', 'warning', 'the loader was made without shuffle=True, and the rows are sorted', 'shuffle=True for the training loader', 'Bengio 2012, Practical recommendations for gradient-based training, arXiv:1206.5533, sec. 3.1')
+@rule('the training batches are not shuffled', 'data', 'warning', 'the loader was made without shuffle=True, and the rows are sorted', 'shuffle=True for the training loader', 'Bengio 2012, Practical recommendations for gradient-based training, arXiv:1206.5533')
 def unshuffled_batches(case):
     case.need('train')
     r = case.train
@@ -221,7 +221,7 @@ def unshuffled_batches(case):
                                  lines={('largest class' if case.classes else 'mean target'): largest.tolist()}, axis='share of the batch' if case.classes else 'by batch')
     if r.sequential: return Evidence(f'the loader gives the same {-(-r.n//size)} batches in each epoch; their labels are mixed', dict(p=p, batches=k), severity='note')
 
-@rule('outputs and targets are spread over each other', 'loss', 'error', 'an output of shape [B, 1] meets a target of shape [B]: their difference is a matrix [B, B]', 'y.unsqueeze(1), or end the model with .squeeze(1)', 'Tensor broadcasting semantics, PyTorch documentation; PyTorch issue 4938')
+@rule('outputs and targets are spread over each other', 'loss', 'error', 'an output of shape [B, 1] meets a target of shape [B]: their difference is a matrix [B, B]', 'y.unsqueeze(1), or end the model with .squeeze(1)', 'Tensor broadcasting semantics, PyTorch documentation; PyTorch issue 16045')
 def target_broadcast(case):
     case.need('train', 'loss_func')
     pred,(_,ys) = case.probe['pred'],case.batch()

@@ -25,6 +25,12 @@ from .doctor import Evidence, rule
 from .hooks import Tap, first_tensor, layers, _RECURRENT
 
 # %% ../../nbs/05-inspection/08_rules_model.ipynb #10a84860
+def _ahead(case):
+    "Is the trained network at least as good as simple methods on rows that it has not seen?"
+    if not case.trained or case.valid is None or case.loss_func is None or case.y is None: return False
+    try: return case.score['valid'] >= max(case.simple['valid'].values(), default=math.inf)
+    except NotApplicable: return False
+
 @rule('most units of a ReLU layer are dead', 'activations', 'warning', 'a learning rate that was too high once, a large negative bias, or inputs of one sign', 'a lower learning rate or a warm-up; LeakyReLU or GELU; normalization before the activation', 'Lu et al. 2019, Dying ReLU and initialization, arXiv:1903.06733; Maas et al. 2013')
 def dead_relu(case):
     case.need('train')
@@ -32,7 +38,7 @@ def dead_relu(case):
     if not dead: raise NotApplicable('there is no ReLU')
     if len(case.train) < 64: raise NotApplicable('fewer than 64 rows')
     worst = max(dead, key=dead.get)
-    if dead[worst] > .5: return Evidence(f"{dead[worst]:.0%} of the units of '{worst}' are zero on all {case.activations[worst]['rows']} rows", dead, bars=dead, threshold=.5, axis='share of dead units')
+    if dead[worst] > .5: return Evidence(f"{dead[worst]:.0%} of the units of '{worst}' are zero on all {case.activations[worst]['rows']} rows", dead, bars=dead, threshold=.5, axis='share of dead units', severity='note' if _ahead(case) else None)   # wasted, but it works
 
 @rule('a hidden layer is saturated', 'activations', 'warning', 'weights or inputs that are too large for a sigmoid or tanh', "scale the inputs, initialize as Glorot and Bengio, or use a ReLU", 'Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, AISTATS')
 def saturated_activation(case):
@@ -162,7 +168,7 @@ def softmax_before_loss(case):
         except (RuntimeError, ValueError): return None
         if abs(a - with_logits) < 1e-4*max(1., abs(a)): return Evidence(f'the model ends in a sigmoid, and the loss applies one again: it cannot fall below {math.log(1 + math.exp(-1)):.3f} for rows of class 1, {math.log(2):.3f} for the others', dict(loss=a), bars=dict(loss=a, floor=.5*(math.log(1+math.exp(-1)) + math.log(2))), axis='loss')
 
-@rule('the loss is a sum over the batch, or no single number', 'loss', 'warning', "reduction='sum' or 'none', or a .sum() where .mean() was meant", "reduction='mean': then the learning rate does not depend on the batch size", 'Goyal et al. 2017, Accurate, large minibatch SGD, arXiv:1706.02677, sec. 3')
+@rule('the loss is a sum over the batch, or no single number', 'loss', 'warning', "reduction='sum' or 'none', or a .sum() where .mean() was meant", "reduction='mean': then the learning rate does not depend on the batch size", 'Goyal et al. 2017, Accurate, large minibatch SGD, arXiv:1706.02677')
 def loss_reduction(case):
     case.need('train', 'loss_func')
     if case.ran.get('loss_numel', 1) != 1: return Evidence(f"the loss of a batch has {case.ran['loss_numel']} numbers", dict(numbers=case.ran['loss_numel']), bars=dict(numbers=case.ran['loss_numel'], needed=1), severity='error')
@@ -223,7 +229,7 @@ def _evaluated(case):
         case._evaluated = *outs,spy.calls,[n for n,m in model.named_modules() if is_dropout(m) and m.training]
     return case._evaluated
 
-@rule('dropout is on at evaluation', 'evaluation', 'error', 'model.eval() was not called, F.dropout without training=self.training, or a train() that ignores its argument', 'model.eval() before evaluation; F.dropout(x, p, training=self.training)', 'Srivastava et al. 2014, Dropout, JMLR 15, sec. 4')
+@rule('dropout is on at evaluation', 'evaluation', 'error', 'model.eval() was not called, F.dropout without training=self.training, or a train() that ignores its argument', 'model.eval() before evaluation; F.dropout(x, p, training=self.training)', 'Srivastava et al. 2014, Dropout, JMLR 15')
 def dropout_at_evaluation(case):
     case.need('train')
     drops = [n for n,m in case.model.named_modules() if is_dropout(m)]

@@ -67,7 +67,7 @@ def loss_per_sample(
 # %% ../../nbs/05-inspection/03_watch.ipynb #76908285
 class Watch(Callback):
     "Record activations, gradients, updates, losses and times of a training; read `history`, look at `plot()`"
-    order,run_valid = -10,False   # before those that stop, clip or log
+    order,run_valid,only_looks = -10,False,True   # before those that stop, clip or log
     def __init__(self,
         budget:float=.05,      # of the training time; looks become rarer to keep it
         every:int=1,           # look at most at every so many steps
@@ -308,6 +308,18 @@ class Watch(Callback):
         wide = found.pivot_table(index='step', columns='layer', values='value', sort=False, dropna=False)
         order = [n for n in self.names if n in wide.columns]
         return wide[order + [n for n in wide.columns if n not in order]].sort_index()
+    def state_dict(self):
+        "What has been seen, for a checkpoint"
+        keys = {}
+        rows = [(r['step'], r['epoch'], keys.setdefault((l, o, s), len(keys)), v) for r in self.records for l,o,s,v in r['values']]
+        table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 4)
+        return dict(keys=[list(k) for k in keys], rows=table[:,:3].long(), values=table[:,3], step=self.step, epochs=self.epochs_seen, names=list(self.names))
+    def load_state_dict(self, state):
+        "Go on where `state` was taken"
+        keys,records = [tuple(k) for k in state['keys']],{}
+        for (step, epoch, k),v in zip(state['rows'].tolist(), state['values'].tolist()): records.setdefault(step, dict(step=step, epoch=epoch, values=[]))['values'].append((*keys[k], v))
+        self.records,self.step,self.epochs_seen,self.names,self.observed = list(records.values()),state['step'],state['epochs'],list(state['names']),True
+        self.next_look = self.step
     def save(self, path):
         "The history as a CSV file (gzipped if the name ends so); written aside and renamed"
         path = Path(path)

@@ -17,6 +17,6 @@ from .study import Study
 import upslope.lab.findings   # what a study says: methods of `Study`
 import upslope.lab.imported   # `Study.open` of a log
 from .queue import Queue
-import upslope.lab.artefacts, upslope.lab.exchange, upslope.lab.salvage   # more methods of `Store`
+import upslope.lab.artefacts, upslope.lab.exchange, upslope.lab.salvage, upslope.lab.watching   # more methods of `Store`
 
 _all_ = ['Recipe', 'Study', 'Store', 'Queue', 'Range', 'Only', 'factorial', 'latin_hypercube', 'Halving']

@@ -85,8 +85,8 @@ def _read_parquet(path):
     needs('pyarrow', 'data', 'A Parquet file')
     return pd.read_parquet(path)
 
-def _numbers(runs): return [c for c in runs.columns if c not in _DESCRIPTION]
-def _about(row): return {k: v for k, v in row.items() if k in _DESCRIPTION and not _none(v)}
+def _numbers(runs): return [c for c in runs.columns if c not in _DESCRIPTION and not c.startswith('settings/')]
+def _about(row): return {k: v for k, v in row.items() if (k in _DESCRIPTION or k.startswith('settings/')) and not _none(v)}
 
 def _to_tensorboard(path, runs, history, study):
     needs('tensorboard', 'tracking', "The exchange with TensorBoard")
@@ -153,7 +153,7 @@ def _to_mlflow(path, runs, history, study):
         rows = [Metric(name(m), v, 0, int(e)) for _, e, m, v in (its[['run', 'epoch', 'metric', 'value']].itertuples(index=False) if its is not None else ())]
         rows += [Metric(f"final/{name(k)}", row[k], 0, 0) for k in _numbers(runs) if not _none(row[k])]
         run = client.create_run(experiment, run_name=f"{row['config']} · seed {row['seed']}"[:250], tags=_tags(dict(about=_about(row), names={v: k for k, v in names.items()}))).info.run_id
-        client.log_batch(run, params=[Param(k, str(row[k])[:500]) for k in ('config', 'seed')])
+        client.log_batch(run, params=[Param(k.removeprefix('settings/'), str(row[k])[:500]) for k in row if k in ('config', 'seed') or k.startswith('settings/') and not _none(row[k])])
         for i in range(0, len(rows), 1000): client.log_batch(run, metrics=rows[i:i+1000])
         client.set_terminated(run, 'FAILED' if row['status'] == 'failed' else 'FINISHED')
 
@@ -196,7 +196,7 @@ def _frames(runs, history, settings=None):
     free = (n for n in itertools.count() if n not in taken)
     for r in runs:
         if r.get('seed') is None: r['seed'] = next(free)
-    return pd.DataFrame(runs), pd.DataFrame(history, columns=['run', 'epoch', 'metric', 'value']), settings
+    return pd.DataFrame(runs), pd.DataFrame(history, columns=['run', 'epoch', 'metric', 'value']), settings or None
 
 FORMATS = dict(csv=(_to_files('.csv', lambda f, p: f.to_csv(p, index=False)), _from_files('.csv', _read_csv)),
                parquet=(_to_files('.parquet', lambda f, p: (needs('pyarrow', 'data', 'A Parquet file'), f.to_parquet(p, index=False))), _from_files('.parquet', _read_parquet)),
@@ -209,7 +209,14 @@ def export(self:Store,
     format:str='csv',    # 'csv', 'parquet', 'tensorboard', 'mlflow'
 ):
     "Write the runs of a study and their histories for others"
-    lookup('format', format, FORMATS)[0](path if format == 'mlflow' else Path(path), self.runs(study), self.history(study), study)
+    write,runs = lookup('format', format, FORMATS)[0],self.runs(study)
+    bodies = {label: json.loads(body) for label, body in self.rows('SELECT label, body FROM config JOIN recipe ON recipe.key=config.recipe WHERE study=?', study)}
+    plain = {c: {k: v for k, v in (b.get('own', {}) | b.get('args', {})).items() if isinstance(v, (int, float, str))} for c, b in bodies.items()}
+    for k in dict.fromkeys(k for s in plain.values() for k in s):   # numbers and words; of a model its name is in the label
+        values = [plain[c].get(k) for c in runs.config]
+        if len(set(map(type, values)) - {type(None)}) > 1: values = [None if v is None else str(v) for v in values]   # a column is of one type
+        runs[f'settings/{k}'] = values
+    write(path if format == 'mlflow' else Path(path), runs, self.history(study), study)
 
 @patch
 def take(self:Store,

@@ -20,6 +20,7 @@ from .design import family
 from .recipe import Recipe
 from .store import Store
 from .worker import Pulse, Scorer, _build, _is_owned, _refuse_changed, _target_pipeline, context, default_loss, work_on
+from .watching import keep_or_say, watch_of_study
 from .claims import Writer
 
 # %% ../../nbs/06-lab/16_planner.ipynb #d3385be6
@@ -175,11 +176,15 @@ def _together(store, claims, about, planner, ended, checkpoint_s):
             bad = [k for k,v in found.items() if not math.isfinite(v)]
             if bad: return store.fail(claim, f"Diverged: The run ended without a finite score: {', '.join(f'{k}={found[k]}' for k in bad)}.", about)
             store.finish(claim, found, about, 'population', reason[0])
-        try: writer.insist(finish)
+        try:
+            keep_or_say(store, claim.run, watch, m.i)
+            writer.insist(finish)
         except StoreError as e: return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
         shutil.rmtree(kept[m.i].path, ignore_errors=True)
     runs = _Runs(claims, [], log, end, keep, checkpoint_s)
-    p,dls,scores = population_of(recipes, seeds, engine='stacked', cbs=[runs], programs=planner.recorded(name))
+    watch = watch_of_study()
+    if watch: watch = watch.for_population()
+    p,dls,scores = population_of(recipes, seeds, engine='stacked', cbs=[runs, *filter(None, [watch])], programs=planner.recorded(name))
     runs.scores = scores
     if planner.engine == 'auto' and name not in planner.known:
         found = p._explain(.3)

@@ -53,6 +53,7 @@ class Held:
 # %% ../../nbs/06-lab/14_runners.ipynb #30789f0f
 class Workers:
     "Worker processes on this machine, from `start()` to the end of the `with` block"
+    watch = None   # the share of the time in which each run is watched
     def __init__(self,
         store:Store,             # where the runs are
         study:str,               # whose runs to take
@@ -81,7 +82,7 @@ class Workers:
     def _start(self, i):
         name = uuid.uuid4().hex[:12]
         command = [sys.executable, '-m', 'upslope.lab.planner', str(self.store.path.resolve()), self.study]
-        worker = self.launch(command, {**worker_env(self.threads), 'UPSLOPE_WORKER': name, 'UPSLOPE_CHECKPOINT_S': str(self.checkpoint_s), 'UPSLOPE_ENGINE': self.engine, 'UPSLOPE_WORKERS': str(self.n), 'UPSLOPE_DURABLE': str(int(self.store.durable))}, self.store.path.resolve().parent/'logs'/f'worker-{i}.log')
+        worker = self.launch(command, {**worker_env(self.threads), 'UPSLOPE_WORKER': name, 'UPSLOPE_CHECKPOINT_S': str(self.checkpoint_s), 'UPSLOPE_ENGINE': self.engine, 'UPSLOPE_WORKERS': str(self.n), 'UPSLOPE_DURABLE': str(int(self.store.durable)), **({'UPSLOPE_WATCH': str(self.watch)} if self.watch else {})}, self.store.path.resolve().parent/'logs'/f'worker-{i}.log')
         return name, worker
 
     def start(self):

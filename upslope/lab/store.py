@@ -233,7 +233,7 @@ class Store:
         try: said = db.execute('PRAGMA integrity_check(1)').fetchone()[0]
         except sqlite3.DatabaseError as e: said = str(e)
         finally: db.close()
-        if said not in ('ok', 'interrupted', 'database is locked'): self.damage = damaged(self.path, said.splitlines()[0])
+        if said not in ('ok', 'interrupted', 'database is locked'): self.damage = damaged(self.path, next((l for l in said.splitlines() if not l.startswith('***')), said))
 
     @contextmanager
     def transaction(self):
@@ -276,7 +276,7 @@ class Store:
     def check(self):
         "An error if the file is damaged (SQLite's integrity check: every page, every row, their order, the indices)"
         said = self.query('PRAGMA integrity_check(1)')[0]['integrity_check']
-        if said != 'ok': raise damaged(self.path, said.splitlines()[0])
+        if said != 'ok': raise damaged(self.path, next((l for l in said.splitlines() if not l.startswith('***')), said))
 
     def folder(self, run:int) -> Path:
         "Where the checkpoints and artefacts of a run lie"

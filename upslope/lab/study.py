@@ -136,12 +136,15 @@ def run(self:Study,
     show:bool=True,             # progress bars in a terminal or notebook, lines elsewhere
     backend:str='local',        # who starts the workers: 'local', 'ray' or 'slurm'
     halving=None,               # end hopeless configurations early: `Halving()`; None: train all to the end
+    watch:float=None,           # watch each run within this share of its time, and keep what was seen: `store.watched(run)`; None: nobody looks
     on_event=None,              # function of an `Event`: told when the study begins, a run or a configuration ends, all is over
     **options,                  # of the backend: checkpoint_s; ray: address; slurm: cluster, timeout_min, ...
 ):
     "Run all that is not done yet; interrupted at any moment, the same call goes on from there. Returns the study"
     if halving is not None and not isinstance(halving, Halving): raise ArgumentError('A study does not know this halving.', got=f'{halving=}', need='None, or a Halving with its rungs', fix='halving=Halving(first=1, factor=3)')
+    if watch is not None and not 0 < watch: raise ArgumentError('A budget is a share of the training time.', got=f'{watch=}', need='above 0; .05 is 5 %', fix='watch=.05')
     with self.store.owned(self.name), make_workers(self.store, self.name, workers, backend, **options) as pool:
+        pool.watch = watch
         self.store.requeue(self.name, failed=retry_failed)
         if halving is None: self.store.unpause(self.name)
         before = {r['status'] for r in self.store.query('SELECT status FROM run WHERE study=?', self.name)}

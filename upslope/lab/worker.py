@@ -31,6 +31,7 @@ from ..core.errors import DataError, UpslopeError, StoreError
 from ..core.seeds import derive, seeded
 from ..data import Pipeline, loaders
 from .recipe import Recipe, from_text, to_text
+from .watching import keep_or_say, watch_of_study
 from .store import Store
 from .claims import Writer
 
@@ -157,14 +158,14 @@ def make_learner(recipe:Recipe, seed:int):
         learn = Learner(dls, model, loss_func=recipe['loss'] or default_loss(data.task), opt_func=recipe['opt'], cbs=[AddressedDropout(seed), *stop], verbose=False)
     return learn
 
-def run_network(recipe:Recipe, seed:int, log, checkpoint=None) -> dict:
+def run_network(recipe:Recipe, seed:int, log, checkpoint=None, watch=None) -> dict:
     "Train a network and score it"
     learn = make_learner(recipe, seed)
     data = learn.dls.data
     score = Scorer(recipe, data, learn.dls.target_pipeline)
     logger = RunLogger(log, score)
     with seeded(recipe.chance(seed), 'fit'):
-        learn.fit(recipe['epochs'], recipe['lr'], wd=recipe['weight_decay'], schedule=recipe['schedule'], cbs=[StopOnNaN(), logger, *([checkpoint] if checkpoint else [])])
+        learn.fit(recipe['epochs'], recipe['lr'], wd=recipe['weight_decay'], schedule=recipe['schedule'], cbs=[StopOnNaN(), logger, *filter(None, (checkpoint, watch))])
     if logger.why: raise Stopped(logger.why, dict(epochs=logger.epochs, **logger.numbers))
     if checkpoint and checkpoint.paused: raise Paused
     learn.model.eval()
@@ -178,9 +179,10 @@ def execute(
     seed:int,                          # with which chance
     log=lambda epoch, values: None,    # gets the numbers of each epoch; None: go on, a text: stop, and why
     checkpoint:RunCheckpoint=None,     # where to go on from, and to keep what to go on from; None: nowhere
+    watch=None,                        # a `Watch` that looks at the training; None: nobody looks
 ) -> dict:                             # final numbers by name
     "One run, from nothing or its last checkpoint to its scores; raises if one of them is not finite"
-    found = run_estimator(recipe, seed) if recipe.is_estimator else run_network(recipe, seed, log, checkpoint)
+    found = run_estimator(recipe, seed) if recipe.is_estimator else run_network(recipe, seed, log, checkpoint, watch)
     bad = [k for k, v in found.items() if not math.isfinite(v)]
     if bad: raise Diverged('The run ended without a finite score.', got=', '.join(f'{k}={found[k]}' for k in bad))
     return found
@@ -226,19 +228,20 @@ def _refuse_changed(v):
 def work_on(store:Store, claim, about:dict, checkpoint_s:float=30., why:str=None):   # why: for the record, why it is trained alone
     "Execute one claimed run and write down how it ended"
     writer = Writer(store, tell=lambda text: print(text, file=sys.stderr))
-    path,keep = store.folder(claim.run)/'checkpoints',False
+    path,keep,watch = store.folder(claim.run)/'checkpoints',False,watch_of_study()
     try:
         _refuse_changed(json.loads(claim.recipe))
         recipe = Recipe.from_json(claim.recipe)
         about = about | about_data(recipe)
         checkpoint = None if recipe.is_estimator else RunCheckpoint(path, checkpoint_s, claim.until, writer.flush)
-        results = execute(recipe, claim.seed, partial(writer.log, claim), checkpoint)
+        results = execute(recipe, claim.seed, partial(writer.log, claim), checkpoint, watch)
         end = partial(store.finish, claim, results, about, 'estimator' if recipe.is_estimator else 'loop', why)
     except Paused: end,keep = partial(store.pause, claim),True
     except Stopped as e: end = partial(store.stopped, claim, e.numbers, about, 'loop')
     except Exception as e:
         if getattr(e, 'reason', None) in ('lost', 'damaged'): return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
         end = partial(store.fail, claim, traceback.format_exc(), about)
+    keep_or_say(store, claim.run, watch)   # of a run that failed too
     try: writer.insist(end)
     except StoreError as e: return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
     if not keep: shutil.rmtree(path, ignore_errors=True)

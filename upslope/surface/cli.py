@@ -87,11 +87,14 @@ def runs(store, study, run, again, failed):
         from upslope.lab.worker import again as do_again
         return do_again(store, again)
     if run is not None: return print(s.run(run).reproduce())
+    n = 0
     for name in [study] if study else s.studies:
         for r in s.runs(name).sort_values('run').itertuples():
             if failed and r.status != 'failed': continue
+            n += 1
             last = f": {r.error.strip().splitlines()[-1]}" if isinstance(r.error, str) and r.error.strip() else ''
             print(f"{r.run:6}  {r.status:8}{'' if r.seconds != r.seconds else format(r.seconds, '8.1f') + ' s':10}  {name}: {r.config} · seed {r.seed}{last}")
+    if not n: print('No run has failed.' if failed else 'There are no runs yet.')
 
 def queue(store, action, study, workers):
     "Show the line, put a kept study into it, take one out, or work it off"
@@ -118,7 +121,8 @@ def store(action, path, others, to, study, format):
         print('Saved: ' + ', '.join(f'{n} {k}' for k, n in saved.items()))
         if hurt: print(f"{len(hurt)} runs have damaged numbers and count as failed: {', '.join(map(str, hurt[:20]))}{', ...' if len(hurt) > 20 else ''}")
         return
-    s = _made(path)
+    from upslope.lab import Store
+    s = Store(path) if action == 'import' and study and others else _made(path)
     if action == 'check': print('The store is whole: ' + ', '.join(f'{n} {k}' for k, n in s.check_all().items()))
     elif action == 'merge':
         for o in others: print(f'{o}: {s.merge(_made(o))} runs taken over')

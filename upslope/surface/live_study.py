@@ -106,7 +106,7 @@ class LiveStudy:
     def __init__(self,
         study,                   # a `Study`, or the name of one
         store='runs/store.db',   # where a study given by its name is kept
-        every:float=1.,          # look at the store so often [s]
+        every:float=1.,          # look at the store so often [s]; less often where looking and sending would take more than a hundredth of one core
     ):
         self.study = study if isinstance(study, Study) else Study.open(study, store)
         if not every > 0: raise ArgumentError('LiveStudy cannot look so often.', got=f'{every=}', need='a number of seconds > 0')
@@ -180,9 +180,10 @@ class LiveStudy:
 
     def _watch(self):
         while self._watching:
+            begun = time.thread_time()
             state = self._redraw()
             if state.over and not self.running: break
-            time.sleep(self.every)
+            time.sleep(max(self.every, 250*(time.thread_time() - begun)))   # other threads send what we have drawn: about as much again
         self._watching = False
         self._redraw()
 

@@ -46,6 +46,7 @@ def _restore(o, state):
         if isinstance(mine, Metric): _restore(mine, v)
         else: o.__dict__[k] = v
 
+def _named(cb): return ('~' if getattr(cb, 'only_looks', False) else '') + type(cb).__name__   # '~': changes nothing, so it may be there or not when the fit goes on
 def _callback_state(cb): return cb.state_dict() if hasattr(type(cb), 'state_dict') else _attributes(cb)
 def _load_callback(cb, state): cb.load_state_dict(state) if hasattr(type(cb), 'load_state_dict') else _restore(cb, state)
 
@@ -70,13 +71,13 @@ def fit_state(learn, skip=()) -> dict:
     grads = {n: p.grad for n,p in learn.model.named_parameters() if p.grad is not None and bool(p.grad.any())}  # of an accumulation that is not finished
     return dict(model=dict(learn.model.state_dict()), opt=learn.opt.state_dict(), grads=grads, random=random_state(), epoch=learn.epoch, n_epoch=learn.n_epoch,
                 train_iter=learn.train_iter, pct_train=learn.pct_train, metrics=[_attributes(m) for m in learn.metrics],
-                callbacks=[[type(cb).__name__, _callback_state(cb)] for cb in learn.cbs if cb not in skip],
+                callbacks=[[_named(cb), _callback_state(cb)] for cb in learn.cbs if cb not in skip],
                 loaders=[_loader_state(dl) for dl in learn.dls.loaders])
 
 def load_fit_state(learn, state, skip=(), loaders=True):
     "Bring a Learner, in a fit, to a state of `fit_state`"
     cbs = [cb for cb in learn.cbs if cb not in skip]
-    names,wanted = [type(cb).__name__ for cb in cbs],[n for n,_ in state['callbacks']]
+    names,wanted = [n for cb in cbs if (n := _named(cb))[0] != '~'],[n for n,_ in state['callbacks'] if n[0] != '~']
     if names != wanted: raise DataError('The checkpoint belongs to a fit with other callbacks.', got=', '.join(names), need=', '.join(wanted))
     if learn.n_epoch != state['n_epoch']: raise DataError('The checkpoint belongs to a fit of another length.', got=f'n_epoch={learn.n_epoch}', need=f"n_epoch={state['n_epoch']}", fix=f"learn.fit({state['n_epoch']}, ...), or another path for the checkpoints")
     mine = {k: tuple(v.shape) for k,v in learn.model.state_dict().items()}
@@ -91,7 +92,10 @@ def load_fit_state(learn, state, skip=(), loaders=True):
         elif p.grad is not None: p.grad.zero_()
     learn.train_iter,learn.pct_train = state['train_iter'],state['pct_train']
     for m,s in zip(learn.metrics, state['metrics']): _restore(m, s)
-    for cb,(_,s) in zip(cbs, state['callbacks']): _load_callback(cb, s)
+    for cb,(_,s) in zip((cb for cb in cbs if _named(cb)[0] != '~'), (o for o in state['callbacks'] if o[0][0] != '~')): _load_callback(cb, s)
+    seen = {n: s for n,s in state['callbacks'] if n[0] == '~'}
+    for cb in cbs:
+        if (n := _named(cb)) in seen: _load_callback(cb, seen[n])
     if loaders:
         for dl,s in zip(learn.dls.loaders, state['loaders']): _load_loader(dl, s)
     set_random_state(state['random'])

@@ -139,7 +139,7 @@ class Slots:
         self.cbs,self.events,self.checkpoint = [],[],None
         for cb in cbs:
             if isinstance(cb, type): cb = cb()
-            if hasattr(type(cb), 'for_population'): cb = cb.for_population()   # a `Watch`
+            if not isinstance(cb, Events) and hasattr(type(cb), 'for_population'): cb = cb.for_population()   # a `Watch`
             if isinstance(cb, Events): self.add_event(cb)
             elif isinstance(cb, Checkpoint): self.checkpoint = cb
             elif isinstance(cb, (StopOnNaN, AddressedDropout)): pass   # every population does what they do
