@@ -25,6 +25,12 @@ from .doctor import Evidence, rule
 from .hooks import Tap, first_tensor, layers, _RECURRENT
 
 # %% ../../nbs/05-inspection/08_rules_model.ipynb #10a84860
+def _ahead(case):
+    "Is the trained network at least as good as simple methods on rows that it has not seen?"
+    if not case.trained or case.valid is None or case.loss_func is None or case.y is None: return False
+    try: return case.score['valid'] >= max(case.simple['valid'].values(), default=math.inf)
+    except NotApplicable: return False
+
 @rule('most units of a ReLU layer are dead', 'activations', 'warning', 'a learning rate that was too high once, a large negative bias, or inputs of one sign', 'a lower learning rate or a warm-up; LeakyReLU or GELU; normalization before the activation', 'Lu et al. 2019, Dying ReLU and initialization, arXiv:1903.06733; Maas et al. 2013')
 def dead_relu(case):
     case.need('train')
@@ -32,7 +38,7 @@ def dead_relu(case):
     if not dead: raise NotApplicable('there is no ReLU')
     if len(case.train) < 64: raise NotApplicable('fewer than 64 rows')
     worst = max(dead, key=dead.get)
-    if dead[worst] > .5: return Evidence(f"{dead[worst]:.0%} of the units of '{worst}' are zero on all {case.activations[worst]['rows']} rows", dead, bars=dead, threshold=.5, axis='share of dead units')
+    if dead[worst] > .5: return Evidence(f"{dead[worst]:.0%} of the units of '{worst}' are zero on all {case.activations[worst]['rows']} rows", dead, bars=dead, threshold=.5, axis='share of dead units', severity='note' if _ahead(case) else None)   # wasted, but it works
 
 @rule('a hidden layer is saturated', 'activations', 'warning', 'weights or inputs that are too large for a sigmoid or tanh', "scale the inputs, initialize as Glorot and Bengio, or use a ReLU", 'Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, AISTATS')
 def saturated_activation(case):

@@ -124,6 +124,7 @@ def plot(self:Watch,
     large = panel is not None
     rows,cols = (1, 1) if large else (2, -(-len(names)//2))
     fig,axes = plt.subplots(rows, cols, figsize=figsize or ((9, 5) if large else (4.1*cols, 6)), squeeze=False, layout='constrained')
+    plt.close(fig)   # the figure is the result; an interactive backend would show it twice, or show a half of it after an error
     for ax,name in zip(axes.flat, names):
         draw,title,ylabel = PANELS[name]
         ax.set_title(title, fontsize=13 if large else 10)
@@ -132,5 +133,4 @@ def plot(self:Watch,
         draw(self, ax, large, **({'layer': layer} if name == 'histogram' else {}))
         if rows == 1 or ax in axes[-1]: ax.set_xlabel('step', fontsize=10 if large else 8)
     for ax in axes.flat[len(names):]: ax.set_visible(False)
-    plt.close(fig)   # the figure is the result; an interactive backend would show it twice
     return fig

@@ -162,8 +162,8 @@ class Board:
 
     def _complete(self, label):
         its = self.store.query(f'SELECT status, (SELECT value FROM result WHERE run=run.id AND name=?2) score {self._of} AND label=?3', self.study, self.metric, label)
-        if label in self.told or any(r['status'] not in ENDED for r in its): return
-        self.told.add(label)
+        if (label, len(its)) in self.told or any(r['status'] not in ENDED for r in its): return
+        self.told.add((label, len(its)))   # a search adds seeds later
         scores,stopped = [r['score'] for r in its if r['score'] is not None and r['status'] == 'done'],any(r['status'] == 'stopped' for r in its)
         text = f'{label}: {self.metric} {spread(scores)}' if scores else f'{label}: stopped early' if stopped else f'{label}: no finished run with {self.metric}'
         self.say(text)

@@ -21,7 +21,7 @@ PRUNERS = dict(median='MedianPruner', percentile='PercentilePruner', successive_
 
 def search(
     n:int,                # trials, the base among them
-    sampler:str='tpe',    # Optuna's: tpe, random, cma_es, gp, nsga2, qmc
+    sampler:str='tpe',    # Optuna's: tpe, random, cma_es, gp, nsga2, qmc; tpe and gp draw the first third of the trials, at most 10, at random
     pruner:str=None,      # Optuna's: median, percentile, successive_halving, hyperband look at each epoch of each run; wilcoxon at each seed; None: every trial gets every seed to the end
     seed:int=0,           # of the sampler
     batch:int=4,          # trials in a round, chosen without knowing each other's results; not fewer than the workers
@@ -78,12 +78,14 @@ class Searcher:
     def _study(self):
         optuna = _optuna()
         seed = derive(self.options['seed'], f'round {self.round}') % 2**31
-        make = getattr(optuna.samplers, SAMPLERS[self.options['sampler']])
-        pruner = self.options['pruner'] or 'none'
+        make,pruner = SAMPLERS[self.options['sampler']],self.options['pruner'] or 'none'
+        if make == 'CmaEsSampler': needs('cmaes', 'search', 'The sampler cma_es')
+        more = dict(n_startup_trials=min(10, self.options['n']//3)) if make in ('TPESampler', 'GPSampler') else {}   # Optuna's own 10 would leave a short search to chance alone
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+            sampler = getattr(optuna.samplers, make)(seed=seed, **more)
             pruner = getattr(optuna.pruners, PRUNERS[pruner])(*([25.] if pruner == 'percentile' else []))   # 25: gives up all but the best quarter
-        study = optuna.create_study(study_name='search', direction='maximize' if self.mode == 'max' else 'minimize', sampler=make(seed=seed), pruner=pruner)   # the name decides Hyperband's brackets
+        study = optuna.create_study(study_name='search', direction='maximize' if self.mode == 'max' else 'minimize', sampler=sampler, pruner=pruner)   # the name decides Hyperband's brackets
         study.add_trials([t for t in self.told])
         return study
 
