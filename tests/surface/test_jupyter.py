@@ -59,13 +59,15 @@ def run_all(page):
     page.locator('.jp-Notebook .jp-CodeCell').first.wait_for()
     ready = page.get_by_text('Python 3 (ipykernel) | Idle').or_(page.locator('.jp-NotebookKernelStatus-info'))   # of Lab, of Notebook; before, it would ask which kernel to take
     ready.first.wait_for()
-    page.get_by_role('menuitem', name='Run', exact=True).click()
-    page.get_by_role('menuitem', name='Run All Cells', exact=True).click()
     which = page.get_by_role('button', name='Select', exact=True)   # on a slow machine it asks all the same
-    until = time.time() + 30
-    while page.locator('.jp-CodeCell .jp-InputPrompt').first.inner_text().strip() in ('', '[ ]:'):
+    until, ask = time.time() + 120, 0
+    while page.locator('.jp-CodeCell .jp-InputPrompt').first.inner_text().strip() in ('', '[ ]:'):   # a queued cell says [*]
         assert time.time() < until, 'no cell begins to run'
         if which.count(): which.click()
+        elif time.time() >= ask:   # what was asked for while the kernel was not there yet is lost
+            page.get_by_role('menuitem', name='Run', exact=True).click()
+            page.get_by_role('menuitem', name='Run All Cells', exact=True).click()
+            ask = time.time() + 15
         time.sleep(.1)
 
 def seconds_until(said, wanted, at_most=60):
