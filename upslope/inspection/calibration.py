@@ -6,9 +6,7 @@ Docs: https://upslope.github.io/upslope/05-inspection/calibration.html.md"""
 
 # %% auto #0
 __all__ = ['FAMILIES', 'task', 'unequal', 'dense', 'Residual', 'Last', 'Positions', 'Mean', 'Channels', 'convolutions',
-           'recurrent', 'transformer', 'family', 'tables', 'regression', 'pictures', 'pictures_without_convolutions',
-           'recurrent_networks', 'transformers', 'tokens', 'unequal_classes', 'recipes', 'decoys', 'healthy',
-           'calibrate']
+           'recurrent', 'transformer', 'family', 'healthy', 'calibrate']
 
 # %% ../../nbs/05-inspection/10_calibration.ipynb #83dbb83d
 from ..data.batches import import_fastai
@@ -128,46 +126,46 @@ def transformer(rng, shape, n_out, embed=None):
 
 # %% ../../nbs/05-inspection/10_calibration.ipynb #adde081f
 FAMILIES = {}   # name -> function of a `random.Random`: (data, model, what, further arguments of `_learner`)
-def family(f): FAMILIES[f.__name__.replace('_', ' ')] = f; return f
+def family(f): FAMILIES[f.__name__[1:].replace('_', ' ')] = f; return f
 
 def _size(d): return torch.Size(d.input_shape).numel()
 @family
-def tables(rng):
+def _tables(rng):
     d = task(rng.choice(['wine', 'iris', 'breast_cancer', 'anes96', 'fair', 'digits, flat']))
     return d,*dense(rng, _size(d), d.n_out),{}
 @family
-def regression(rng):
+def _regression(rng):
     d = task(rng.choice(['diabetes', 'auto mpg', 'star98']))
     return d,*dense(rng, _size(d), d.n_out),dict(loss=rng.choice(['mse', 'mse', 'mae', 'huber']))
 @family
-def pictures(rng):
+def _pictures(rng):
     d = task(rng.choice(['digits', 'mnist']))
     pooled = rng.random() < .3
     return d,*convolutions(rng, d.input_shape, d.n_out, pooled),dict(adaptive=pooled)   # the mean over all places learns slowly with plain momentum
 @family
-def pictures_without_convolutions(rng):
+def _pictures_without_convolutions(rng):
     d = task(rng.choice(['digits', 'mnist']))
     return d,*dense(rng, _size(d), d.n_out),{}
 @family
-def recurrent_networks(rng):
+def _recurrent_networks(rng):
     d = task(rng.choice(['digits, rows', 'mnist, rows', 'sunspots', 'co2']))
     return d,*recurrent(rng, d.input_shape, d.n_out, next_value=d.task == 'regression'),dict(clip=rng.random() < .5, adaptive=True)
 @family
-def transformers(rng):
+def _transformers(rng):
     d = task(rng.choice(['digits, rows', 'mnist, rows']))
     return d,*transformer(rng, d.input_shape, d.n_out),dict(clip=rng.random() < .5, adaptive=True)
 @family
-def tokens(rng):
+def _tokens(rng):
     d,size = task('digits, tokens'),rng.choice([8, 16])
     if rng.random() < .5: return d,*transformer(rng, d.input_shape, d.n_out, (17, size)),dict(adaptive=True, scaled=False, rates=(3e-3, 1e-2))
     return d,*recurrent(rng, (64, size), d.n_out, (17, size)),dict(adaptive=True, scaled=False, clip=True, rates=(3e-3, 1e-2))
 @family
-def unequal_classes(rng):
+def _unequal_classes(rng):
     d = unequal(rng.choice(['digits, flat', 'breast_cancer', 'wine']), rng)
     if rng.random() < .5: return d,*dense(rng, _size(d), 2),{}
     return d,*dense(rng, _size(d), 1),dict(loss='bce')
 @family
-def recipes(rng):
+def _recipes(rng):
     "With what experienced people add"
     d = task(rng.choice(['digits, flat', 'breast_cancer', 'digits', 'anes96']))
     model,what = convolutions(rng, d.input_shape, d.n_out) if len(d.input_shape) == 3 else dense(rng, _size(d), d.n_out)
@@ -175,7 +173,7 @@ def recipes(rng):
     more = {'one cycle': dict(schedule='one_cycle'), 'cosine': dict(schedule='cosine'), 'smooth labels': dict(loss=CrossEntropy(label_smoothing=.1)), 'clipped': dict(clip=True)}[extra]
     return d,model,f'{what}, {extra}',more
 @family
-def decoys(rng):
+def _decoys(rng):
     "What looks ill and is not"
     kind = rng.choice(['sparse', 'frozen', 'raw', 'bumpy', 'linear', 'wide', 'deep', 'dropout'])
     d = task(rng.choice(['wine', 'breast_cancer']) if kind == 'raw' else rng.choice(['digits, flat', 'breast_cancer']))

@@ -76,10 +76,10 @@ class Searcher:
         return found
 
     def _study(self):
-        optuna = _optuna()
-        seed = derive(self.options['seed'], f'round {self.round}') % 2**31
         make,pruner = SAMPLERS[self.options['sampler']],self.options['pruner'] or 'none'
         if make == 'CmaEsSampler': needs('cmaes', 'search', 'The sampler cma_es')
+        optuna = _optuna()
+        seed = derive(self.options['seed'], f'round {self.round}') % 2**31
         more = dict(n_startup_trials=min(10, self.options['n']//3)) if make in ('TPESampler', 'GPSampler') else {}   # Optuna's own 10 would leave a short search to chance alone
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
