@@ -13,7 +13,8 @@ if __name__ == '__main__':   # before anything that takes time: as in `worker.le
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
 
 # %% ../../nbs/06-lab/16_planner.ipynb #8546cd1d
-import json, math, os, shutil, sys, time
+import json, math, os, shutil, sys, time, traceback
+from functools import partial
 from ..core.errors import StoreError
 from ..core.seeds import derive, seeded
 from .design import family
@@ -180,6 +181,7 @@ def _together(store, claims, about, planner, ended, checkpoint_s):
             keep_or_say(store, claim.run, watch, m.i)
             writer.insist(finish)
         except StoreError as e: return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
+        except Exception: writer.insist(partial(store.fail, claim, traceback.format_exc(), about))   # its own error; the others go on
         shutil.rmtree(kept[m.i].path, ignore_errors=True)
     runs = _Runs(claims, [], log, end, keep, checkpoint_s)
     watch = watch_of_study()
