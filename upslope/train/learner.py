@@ -188,8 +188,8 @@ class Learner(_Learner):
             frame = trace.tb_frame
             if frame.f_code.co_name == '_call_impl' and isinstance(frame.f_locals.get('self'), nn.Module): call = frame.f_locals
             trace = trace.tb_next
-        names = {m: n for n,m in self.model.named_modules()} if isinstance(self.model, nn.Module) else {}
-        module = 'the model' if call is None else f"{type(call['self']).__name__} {names.get(call['self'], '?')!r}, which was given {_shapes(call['args'])}"
+        name = next((n for n,m in self.model.named_modules() if m is call['self']), '') if call and isinstance(self.model, nn.Module) else ''
+        module = 'the model' if call is None else f"{type(call['self']).__name__}{f' {name!r}' if name else ''}, which was given {_shapes(call['args'])}"
         return _noted(error, f'raised by {module}; {self._where()}')
 
     def _call_order(self):
