@@ -152,3 +152,11 @@ def test_an_error_at_the_end_of_one_is_its_own(models, tmp_path, monkeypatch):
     work(store.path, 's', planner=Planner('population'))
     frame = store.runs('s')
     assert sorted(frame.status) == ['done', 'done', 'done', 'failed'] and set(frame.engine.dropna()) >= {'population'}
+
+def test_a_worker_does_not_load_the_compiler(models, tmp_path):
+    "PyTorch's optimizers, seeds and listeners load it when they are first used, merely to be kept out of it: more than a second for each worker"
+    store = queued(tmp_path, models.net, [dict(lr=.1), dict(lr=.2)])
+    code = "import sys; from upslope.lab.planner import *; work(sys.argv[1], 's', planner=Planner('population')); print([m for m in ('torch._dynamo', 'torch._inductor', 'sympy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, '-c', code, str(store.path)], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    assert done.stdout.strip() == '[]', done.stderr
+    assert {r['engine'] for r in store.query('SELECT engine FROM run')} == {'population'}

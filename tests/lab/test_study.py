@@ -5,7 +5,7 @@ import pytest
 from upslope.lab import Store, Study
 
 SCRIPT = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from torch import nn
 from upslope.lab import Recipe, Study
@@ -15,6 +15,11 @@ def dense(width=16, fail_at=-1, seed=0):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.LazyLinear(10))
 def fragile(width=16): raise MemoryError(f'no room for {width} units')
 def dies(width=16): os.kill(os.getpid(), 9)
+def waits(width=16):
+    "A model that is not there before the file `go` is: holds its study at work for as long as a test needs"
+    end = time.monotonic() + 300
+    while not Path('go').exists() and time.monotonic() < end: time.sleep(.02)
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.LazyLinear(10))
 
 if __name__ == '__main__':
     models = [globals()[o] for o in sys.argv[2].split(',')]
@@ -35,7 +40,7 @@ def finished(path): return {(r['recipe'], r['seed']): (r['id'], r['attempt'], r[
 
 def wait_for(path, n, timeout=120):
     end = time.monotonic() + timeout
-    while len(finished(path)) < n and time.monotonic() < end: time.sleep(.1)
+    while len(finished(path)) < n and time.monotonic() < end: time.sleep(.05)
 
 def test_kill_nine_and_go_on(script):
     "Killed at random moments, the same command goes on; no finished run is done again; the workers go with it"
@@ -60,24 +65,26 @@ def test_kill_nine_and_go_on(script):
 def test_interrupt(script):
     "Ctrl-C: it says what is kept and goes on the next time"
     path = script.parent/'store.db'
-    p = start(script, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a shell that runs us in the background has it ignored
+    p = start(script, 'dense,waits', start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a shell that runs us in the background has it ignored
     wait_for(path, 4)
     os.killpg(p.pid, signal.SIGINT)
-    out,err = p.communicate(timeout=30)
-    assert p.returncode != 0 and 'Interrupted.' in out and 'goes on from here' in out
+    out,err = p.communicate(timeout=120)
+    assert p.returncode != 0 and 'Interrupted.' in out and 'goes on from here' in out, out + err
     kept = finished(path)
     assert len(kept) >= 4
-    out,err = start(script).communicate()
-    assert kept.items() <= finished(path).items() and len(finished(path)) == 15, err
+    (script.parent/'go').touch()
+    out,err = start(script, 'dense,waits').communicate()
+    assert kept.items() <= finished(path).items() and len(finished(path)) == 18, out + err
 
 def test_a_second_process_is_told(script):
     path = script.parent/'store.db'
-    p = start(script)
+    p = start(script, 'dense,waits')
     wait_for(path, 1)
-    out,err = start(script).communicate()
-    assert "Another process is at work on study 's'" in err and f'process {p.pid} ' in err
+    out,err = start(script, 'dense,waits').communicate()
+    assert "Another process is at work on study 's'" in err and f'process {p.pid} ' in err, out + err
+    (script.parent/'go').touch()
     p.communicate()
-    assert len(finished(path)) == 15
+    assert len(finished(path)) == 18
 
 def test_failures_are_results(script):
     "One model raises, another takes its process with it: both are recorded, and the others are done"

@@ -57,11 +57,16 @@ class Scorer:
     def __init__(self, recipe, data, target_pipeline):
         from upslope.train.losses import as_loss
         self.loss,self.pipe,self.data = as_loss(recipe['loss'] or default_loss(data.task)),target_pipeline,data
-        self.metrics = [_metric(m) for m in recipe.metrics_for(data.task)]
-    def __call__(self, part:str, output) -> dict:
+        self.metrics,self.encoded = [_metric(m) for m in recipe.metrics_for(data.task)],{}   # encoded: targets as the model is trained on them
+    def target(self, part:str):
+        "Targets of a part, on the scale that the model is trained on"
+        if part not in self.encoded: self.encoded[part] = self.pipe(self.data.parts[part].y)
+        return self.encoded[part]
+    def __call__(self, part:str, output, loss=None) -> dict:   # loss: where it is known already
         target,output = self.data.parts[part].y,output.detach().cpu()
-        found = {f'{part}_loss': float(self.loss(output, self.pipe(target)))}
-        for name, function in self.metrics: found[f'{part}_{name}'] = float(torch.as_tensor(function(self.pipe.decode(output), target)).double().mean())
+        found = {f'{part}_loss': float(self.loss(output, self.target(part)) if loss is None else loss)}
+        if self.metrics and len(self.pipe): output = self.pipe.decode(output)
+        for name, function in self.metrics: found[f'{part}_{name}'] = float(torch.as_tensor(function(output, target)).double().mean())
         return found
 
 # %% ../../nbs/06-lab/10_worker.ipynb #250668bb
