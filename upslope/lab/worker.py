@@ -205,8 +205,12 @@ def context() -> dict:
     names = ['upslope', 'torch', 'fastai', 'numpy', 'scikit-learn']
     found = dict(python=platform.python_version(), **{n: _version(n) for n in names}, system=f'{platform.system()} {platform.machine()}', threads=torch.get_num_threads(),
                  device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu')
-    said = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'], capture_output=True, text=True)
-    return found | dict(cpu=_processor(), cores=os.cpu_count()) | (dict(code=said.stdout.strip()) if said.returncode == 0 else {})
+    return found | dict(cpu=_processor(), cores=os.cpu_count()) | _code()
+def _code() -> dict:
+    "The commit of the folder that we work in, with '-dirty' if a file that git knows was changed since; empty outside of git, or without git"
+    try: said = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'], capture_output=True, text=True)
+    except OSError: return {}
+    return dict(code=said.stdout.strip()) if said.returncode == 0 else {}
 def _processor():
     "The processor's own name"
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
