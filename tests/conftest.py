@@ -3,10 +3,10 @@ import re, shutil, sys
 from collections import Counter
 from pathlib import Path
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A run of the tests says tomorrow what it says today. New examples: pytest --hypothesis-profile=default
-settings.register_profile('repeatable', derandomize=True)
+# A run of the tests says tomorrow what it says today, also on a slow machine. New examples: pytest --hypothesis-profile=default
+settings.register_profile('repeatable', derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('repeatable')
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ import pytest
 from upslope.lab import Store, Study
 
 SCRIPT = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from torch import nn
 from upslope.lab import Recipe, Study
@@ -15,6 +15,11 @@ def dense(width=16, fail_at=-1, seed=0):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.LazyLinear(10))
 def fragile(width=16): raise MemoryError(f'no room for {width} units')
 def dies(width=16): os.kill(os.getpid(), 9)
+def waits(width=16):
+    "A model that is not there before the file `go` is: holds its study at work for as long as a test needs"
+    end = time.monotonic() + 300
+    while not Path('go').exists() and time.monotonic() < end: time.sleep(.02)
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.LazyLinear(10))
 
 if __name__ == '__main__':
     models = [globals()[o] for o in sys.argv[2].split(',')]
@@ -35,7 +40,7 @@ def finished(path): return {(r['recipe'], r['seed']): (r['id'], r['attempt'], r[
 
 def wait_for(path, n, timeout=120):
     end = time.monotonic() + timeout
-    while len(finished(path)) < n and time.monotonic() < end: time.sleep(.1)
+    while len(finished(path)) < n and time.monotonic() < end: time.sleep(.05)
 
 def test_kill_nine_and_go_on(script):
     "Killed at random moments, the same command goes on; no finished run is done again; the workers go with it"
@@ -46,7 +51,7 @@ def test_kill_nine_and_go_on(script):
         time.sleep(chance.uniform(0, .3))
         workers = subprocess.run(['pgrep', '-f', f'upslope.lab.planner {path}'], capture_output=True, text=True).stdout.split()
         p.kill(); p.communicate()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while any(Path(f'/proc/{w}').exists() and 'Z' not in Path(f'/proc/{w}/stat').read_text().rsplit(')')[1][:3] for w in workers) and time.monotonic() < end: time.sleep(.05)
         assert time.monotonic() < end, 'a worker outlived the process that started it'
         after = finished(path)
@@ -60,24 +65,26 @@ def test_kill_nine_and_go_on(script):
 def test_interrupt(script):
     "Ctrl-C: it says what is kept and goes on the next time"
     path = script.parent/'store.db'
-    p = start(script, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a shell that runs us in the background has it ignored
+    p = start(script, 'dense,waits', start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a shell that runs us in the background has it ignored
     wait_for(path, 4)
     os.killpg(p.pid, signal.SIGINT)
-    out,err = p.communicate(timeout=30)
-    assert p.returncode != 0 and 'Interrupted.' in out and 'goes on from here' in out
+    out,err = p.communicate(timeout=120)
+    assert p.returncode != 0 and 'Interrupted.' in out and 'goes on from here' in out, out + err
     kept = finished(path)
     assert len(kept) >= 4
-    out,err = start(script).communicate()
-    assert kept.items() <= finished(path).items() and len(finished(path)) == 15, err
+    (script.parent/'go').touch()
+    out,err = start(script, 'dense,waits').communicate()
+    assert kept.items() <= finished(path).items() and len(finished(path)) == 18, out + err
 
 def test_a_second_process_is_told(script):
     path = script.parent/'store.db'
-    p = start(script)
+    p = start(script, 'dense,waits')
     wait_for(path, 1)
-    out,err = start(script).communicate()
-    assert "Another process is at work on study 's'" in err and f'process {p.pid} ' in err
+    out,err = start(script, 'dense,waits').communicate()
+    assert "Another process is at work on study 's'" in err and f'process {p.pid} ' in err, out + err
+    (script.parent/'go').touch()
     p.communicate()
-    assert len(finished(path)) == 15
+    assert len(finished(path)) == 18
 
 def test_failures_are_results(script):
     "One model raises, another takes its process with it: both are recorded, and the others are done"
@@ -116,6 +123,36 @@ def test_functions_of_a_module_and_of_a_script_are_rebuilt(script):
     assert study.recipe['model'].__module__.startswith('recipe_')
     about = json.loads(study.store.query("SELECT context FROM run WHERE status='done' LIMIT 1")[0]['context'])   # what is recorded with each run
     assert about['data'] == study.recipe.dataset(0).version and {'python', 'torch', 'upslope', 'cpu', 'cores', 'device', 'system', 'threads'} <= about.keys()
+
+def test_the_code_version_is_recorded_with_each_run(tmp_path, monkeypatch):
+    "In a real git repository: the commit, whether a file was changed since, and the next commit; outside of one, or where git is not installed, nothing, and the runs are done"
+    import shutil
+    from upslope.lab import Recipe
+    from upslope.lab.baselines import most_frequent
+    from upslope.lab.design import Variant, to_config
+    from upslope.lab.worker import context, work
+    if not shutil.which('git'): pytest.skip('needs git')
+    repo,empty = tmp_path/'repo',tmp_path/'empty'
+    (repo/'sub').mkdir(parents=True); empty.mkdir()
+    (repo/'models.py').write_text('def net(): return 1\n')
+    git = lambda *args: subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b.c', *args], cwd=repo, check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path))
+    def code(folder): monkeypatch.chdir(folder); return context().get('code')
+    git('init', '-q'); git('add', '-A'); git('commit', '-qm', 'one')
+    first = git('rev-parse', 'HEAD')[:12]
+    assert code(repo/'sub') == first
+    (repo/'runs.db').write_text('what git does not know, such as a store of runs, makes nothing dirty')
+    assert code(repo) == first
+    (repo/'models.py').write_text('def net(): return 2\n')
+    store = Store(tmp_path/'s.db')
+    store.declare('s', [to_config(Variant('m', Recipe('digits', most_frequent, opt=None)), 0)], [0], {})
+    work(store.path, 's')
+    assert store.run(1).status == 'done' and store.run(1).context['code'] == f'{first}-dirty' and f'code={first}-dirty' in store.run(1).reproduce()
+    git('commit', '-qam', 'two')
+    assert code(repo) == git('rev-parse', 'HEAD')[:12] != first
+    assert code(empty) is None
+    monkeypatch.setenv('PATH', str(empty))
+    assert code(repo) is None
 
 def test_a_mistake_in_the_base_is_told_before_its_runs(tmp_path):
     "An unknown metric, data set, loss, optimiser or step, a loss that does not fit: one error in words, no network run, and what is stored stays"

@@ -1,5 +1,5 @@
 "Whole studies over made-up runs whose truth is known: what is kept, what is said, what is hidden, and how often it is wrong"
-import json, math
+import json, math, re
 from types import SimpleNamespace
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
@@ -125,6 +125,31 @@ def test_confirm_asks_fresh_seeds(tmp_path):
     assert old[c.chosen] - .8 > .004 > abs(new[c.chosen] - .8)                    # the truth is .8
     assert repr(s.confirm(show=False)) == repr(c)                                   # asked again, the same runs
     with pytest.raises(ArgumentError, match='not fresh'): s.confirm(seeds=[5, 6])
+
+def test_confirm_corrects_its_comparisons(tmp_path):
+    "What it tells is one family: against the recipe and the baseline, on validation and test data; the p-values are those of max-T by hand, and what only looks like a difference alone is not called one"
+    def score(r, seed):
+        luck = .8 + .02*noise('both', seed)
+        if seed < 8: return .5 if r.is_estimator else luck + .1*(r['width'] == 64)
+        return luck + (.003*noise('base', 0, seed) if r.is_estimator else (.003*noise('wide', 0, seed) + .0025)*(r['width'] == 64))
+    Made.score = staticmethod(score)
+    s = study(tmp_path, dict(width=[16, 64]), seeds=8).run(show=False)
+    c = s.confirm(seeds=8, show=False)
+    assert c.chosen == 'net, width=64'
+    runs = c.study.runs().sort_values('seed')
+    by = {(k, m): runs[runs.config == k][m].to_numpy() for k in ('net', 'net, width=64', 'majority') for m in ('valid_accuracy', 'test_accuracy')}
+    d = np.stack([by[c.chosen, m] - by[k, m] for m in ('valid_accuracy', 'test_accuracy') for k in ('net', 'majority')], 1)
+    t = lambda x: np.abs(x.mean(0))/(x.std(0, ddof=1)/math.sqrt(len(x)))
+    signs = np.array([[1 - 2*(i >> j & 1) for j in range(8)] for i in range(256)])
+    flips,seen = np.stack([t(d*g[:,None]) for g in signs]),t(d)
+    want,worst = [0]*4,0.
+    for k, j in enumerate(order := np.argsort(-seen, kind='stable')):   # step-down: the rivals of each are itself and the smaller ones
+        worst = max(worst, float((flips[:,order[k:]].max(1) >= seen[j]*(1-1e-6)).mean()))
+        want[j] = worst
+    said = [o for o in c.sentences if 'after correction for 4 comparisons' in o]
+    assert len(said) == 4 and [float(re.search(r'p = (0\.\d+)', o)[1]) for o in said] == [float(f'{p:.3f}' if p < .1 else f'{p:.2f}') for p in want]
+    alone = [float((flips[:,j] >= seen[j]*(1-1e-6)).mean()) for j in range(4)]
+    assert alone[0] <= .05 < want[0] and not [o for o in said if 'beats' in o] and 'alone it would look like one, among 4 comparisons it may be luck' in said[0], (alone, want)
 
 @pytest.mark.parametrize('design, told', [('grid', {'width', 'activation', 'width × activation'}), (D.factorial(1/2), {'width', 'activation'}), (D.factorial(), {'width', 'activation', 'width × activation'})])
 def test_effects_of_designs_cover_the_truth(tmp_path, design, told):

@@ -283,3 +283,12 @@ def test_killed_and_resumed_every_member_goes_on_bit_for_bit(tmp_path):
     whole, again = json.loads(whole.stdout), json.loads(again.stdout)
     assert any('diverged' in s for s, _ in whole['status'])
     for k in whole: assert whole[k] == again[k], k
+
+def test_tensors_of_ones_own_are_told_the_way():
+    x, y = torch.randn(40, 4), torch.arange(40) % 3
+    make = lambda: nn.Linear(4, 3)
+    for wrong in (((x, y), (x, y)), [(x, y)], None, x):
+        with pytest.raises(DataError, match=r'DataLoaders\(Batches\(x, y, shuffle=True\)'): Population(make, wrong, [dict(seed=0), dict(seed=1), dict(seed=2)])
+    dls = DataLoaders(Batches(x, y, shuffle=True, batch_size=8), Batches(x, y))
+    with pytest.raises(ArgumentError, match='one `DataLoaders` for all'): Population(make, [dls, dls], 3)
+    assert len(Population(make, dls, 3, lr=1e-3).fit(1).history)

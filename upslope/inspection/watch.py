@@ -14,6 +14,7 @@ import_fastai()
 
 # %% ../../nbs/05-inspection/03_watch.ipynb #078f3b95
 import math, os, time
+from html import escape
 from inspect import Parameter, signature
 from pathlib import Path
 import torch
@@ -370,6 +371,18 @@ class Watch(Callback):
         if not self.observed: return f'Watch(budget={self.budget:g}), nothing trained yet'
         cost = f', cost {self.cost:.1%} of the training time' if self.cost == self.cost else ''
         return f'Watch: {len(self.records)} looks in {self.step} steps, {len(self.names)} layers{cost}'
+    def _repr_html_(self):
+        "What it has seen, and each layer at the last look"
+        said = f'<div>{escape(repr(self))}</div>'
+        if not self.records: return said
+        last = self.history[lambda h: h.step == h.step.max()]
+        if 'member' in last: return said   # of a population: thousands of rows
+        seen = {(layer, f'{of} {statistic}'): value for layer,of,statistic,value in last[['layer', 'of', 'statistic', 'value']].itertuples(index=False) if layer}
+        columns = [c for c in ('activation mean', 'activation std', 'activation dead', 'gradient norm', 'weight norm', 'weight update_ratio') if any(of == c for _,of in seen)]
+        cells = lambda tag, values: ''.join(f'<{tag} style="text-align:right;padding:1px 8px">{v}</{tag}>' for v in values)
+        rows = ''.join('<tr>' + cells('td', [escape(n), *(format(seen[n, c], '.3g') if (n, c) in seen else '' for c in columns)]) + '</tr>' for n in self.names[:20])
+        more = f', {len(self.names) - 20} more layers' if len(self.names) > 20 else ''
+        return f'{said}<table style="font-size:90%"><tr>{cells("th", ["layer", *(c.replace("_", " ") for c in columns)])}</tr>{rows}</table><div>At step {last.step.iloc[0]}{more}; <code>plot()</code> shows all of them over time.</div>'
 
 def first_nonfinite(model, xs):
     "The first layer, in the order of the pass, with an output that is not finite although its inputs are"

@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/06-lab/findings.html.md"""
 __all__ = ['Effects', 'Confirmation', 'Diary']
 
 # %% ../../nbs/06-lab/21_findings.ipynb #b378b2b5
-import json, time
+import json, math, time
 from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
@@ -275,11 +275,14 @@ def confirm(self:Study,
     tried = int((self.runs().drop_duplicates('config').kind == 'model').sum())
     out = [f'{_named(chosen.label)} was chosen on {self.metric} with {_plural(len(self.seeds), "seed")}, among {_plural(tried, "configuration")} tried. On {_plural(len(other.seeds), "fresh seed")}:']
     runs = other.runs()
-    for metric in dict.fromkeys([self.metric, self.metric.replace('valid_', 'test_', 1)]):
-        if metric not in runs: continue
-        scores,(scale, unit) = _scores(runs, metric),unit_of(metric)
-        for rival in dict.fromkeys(c for c in (root, trivial) if c and c != chosen.label):
-            out.append(f'{metric}: ' + sentence(_pair(scores, chosen.label, rival, .95), _named(chosen.label), _named(rival), unit, scale, mode=self.mode))
+    scores = {m: _scores(runs, m) for m in dict.fromkeys([self.metric, self.metric.replace('valid_', 'test_', 1)]) if m in runs}
+    asked = [(m, c) for m in scores for c in dict.fromkeys(c for c in (root, trivial) if c and c != chosen.label)]
+    ds = [_pair(scores[m], chosen.label, c, .95) for m, c in asked]
+    ps = max_t([[scores[m].loc[chosen.label].get(s, math.nan) - scores[m].loc[c].get(s, math.nan) for m, c in asked] for s in other.seeds]) if asked else []   # one family: all that is said here
+    tested = sum(p is not None for p in ps)
+    for (metric, rival), d, p in zip(asked, ds, ps):
+        scale,unit = unit_of(metric)
+        out.append(f'{metric}: ' + sentence(d, _named(chosen.label), _named(rival), unit, scale, p, tested, self.mode))
     old,new = _scores(self.runs(), self.metric),_scores(runs, self.metric)
     if chosen.label != root and root in old.index:
         scale,unit = unit_of(self.metric)

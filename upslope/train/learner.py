@@ -22,6 +22,7 @@ from fastai.callback.core import (Callback, CancelBackwardException, CancelBatch
                                   CancelTrainException, CancelValidException, event)
 from fastai.callback import core as _core
 from fastai.callback import schedule as _schedule  # adds fit_one_cycle, lr_find and fine_tune to fastai's Learner
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner as _Learner, defaults
 from fastai.optimizer import Adam
 from fastai.torch_core import to_device, trainable_params
@@ -30,6 +31,7 @@ from fastcore.foundation import L
 
 # %% ../../nbs/04-train/06_learner.ipynb #6840d478
 from ..core.errors import ArgumentError, DataError, ShapeError, explain, nearest
+from ..data.sources import Dataset
 from .losses import as_loss, check_loss
 from .metrics import as_metric
 from .optimizers import as_optimizer, faster
@@ -66,12 +68,27 @@ class EventTable:
         return found
 
 # %% ../../nbs/04-train/06_learner.ipynb #ed278cb9
+def _noted(error, note):
+    "The same error, with a note below its traceback"
+    if sys.version_info >= (3, 11): error.add_note(note)
+    else: error.args = (f'{error.args[0]}\n{note}', *error.args[1:]) if error.args and isinstance(error.args[0], str) else (*error.args, note)
+    return error
+
+def _as_loaders(dls):
+    "fastai's `DataLoaders`; of one loader or several, training part first, they are made"
+    if dls is None or hasattr(dls, 'train') and not isinstance(dls, Dataset): return dls
+    each = [dl for dl in (dls if type(dls) in (tuple, list) else [dls]) if dl is not None]
+    if each and all(hasattr(dl, '__iter__') and not isinstance(dl, (torch.Tensor, np.ndarray, tuple, list, dict, str)) for dl in each): return DataLoaders(*each)
+    raise DataError('A Learner needs loaders, which give batches.', got=f'{type(dls).__name__} of {_shapes(dls)}' if isinstance(dls, (tuple, list)) else type(dls).__name__,
+                    need='`DataLoaders`, or the loader of the training part, or a pair with that of the validation part',
+                    fix='loaders(data)' if isinstance(dls, Dataset) else 'DataLoader(data, batch_size=64, shuffle=True)' if isinstance(dls, torch.utils.data.Dataset) else '(Batches(x, y, shuffle=True), Batches(valid_x, valid_y))')
+
 def _shapes(ts): return ', '.join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" if isinstance(t, torch.Tensor) else type(t).__name__ for t in ts)
 
 class Learner(_Learner):
     "Data, a model, a loss and an optimizer; `fit` trains, callbacks change how"
     def __init__(self,
-        dls,                       # fastai's `DataLoaders`, of any loaders; `upslope.data.loaders` makes them
+        dls,                       # fastai's `DataLoaders`, as `upslope.data.loaders` makes them; or any loader of the training part, or a pair with that of the validation part
         model,                     # any `nn.Module`
         loss_func=None,            # a name, or a function of output and target; None: the data's own
         opt_func=Adam,             # a name, a class of `torch.optim`, or a function of parameters and `lr`; default: fastai's Adam
@@ -91,7 +108,7 @@ class Learner(_Learner):
     ):
         if loss_func is None and getattr(getattr(dls, 'train_ds', None), 'loss_func', None) is None:
             raise ArgumentError('The Learner does not know what to minimize.', got='loss_func=None, and the data name no loss', fix="loss_func='cross_entropy' for classes, 'mse' for numbers")
-        self.table,self.fitting = EventTable(),False
+        self.table,self.fitting,dls = EventTable(),False,_as_loaders(dls)
         if loss_func is not None: loss_func = as_loss(loss_func)
         super().__init__(dls, model, loss_func=loss_func, opt_func=as_optimizer(opt_func), lr=lr, splitter=splitter, cbs=None, metrics=metrics, path=path, model_dir=model_dir,
                          wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms, default_cbs=False)
@@ -163,10 +180,17 @@ class Learner(_Learner):
 
     def _blame(self, error, cb, event_name):
         "The callback's own error, with a note that says where it happened"
-        note = f'raised by callback {type(cb).__name__}, event {event_name!r}, {self._where()}'
-        if sys.version_info >= (3, 11): error.add_note(note)
-        else: error.args = (f'{error.args[0]}\n{note}', *error.args[1:]) if error.args and isinstance(error.args[0], str) else (*error.args, note)
-        return error
+        return _noted(error, f'raised by callback {type(cb).__name__}, event {event_name!r}, {self._where()}')
+    def _blame_model(self, error):
+        "The model's own error, with a note that says in which module, with what, and where in the loop"
+        call,trace = None,error.__traceback__
+        while trace is not None:
+            frame = trace.tb_frame
+            if frame.f_code.co_name == '_call_impl' and isinstance(frame.f_locals.get('self'), nn.Module): call = frame.f_locals
+            trace = trace.tb_next
+        name = next((n for n,m in self.model.named_modules() if m is call['self']), '') if call and isinstance(self.model, nn.Module) else ''
+        module = 'the model' if call is None else f"{type(call['self']).__name__}{f' {name!r}' if name else ''}, which was given {_shapes(call['args'])}"
+        return _noted(error, f'raised by {module}; {self._where()}')
 
     def _call_order(self):
         return [(name, [cb for cb,_ in self.table.entries(self.cbs.items, name)]) for name in _core._events]
@@ -222,6 +246,16 @@ class Learner(_Learner):
             for i,b in self._numbered(): self.one_batch(i, b)
         finally: self._pass = outer
     def _numbered(self): return enumerate(self.dl)  # a fit that is resumed begins in the middle
+    def _do_epoch_validate(self, ds_idx=1, dl=None):
+        super()._do_epoch_validate(ds_idx, [] if dl is None and len(getattr(self.dls, 'loaders', (0, 0))) <= ds_idx else dl)
+    def _must_have(self, ds_idx, dl):
+        if dl is None and len(loaders := getattr(self.dls, 'loaders', ())) <= ds_idx: raise DataError('There is no such part of the data.', got=f'part {ds_idx} of {len(loaders)}', fix='dl=..., or Learner((train_loader, valid_loader), ...)')
+    def validate(self, ds_idx=1, dl=None, cbs=None):
+        self._must_have(ds_idx, dl)
+        return super().validate(ds_idx, dl, cbs)
+    def get_preds(self, ds_idx=1, dl=None, *args, **kwargs):
+        self._must_have(ds_idx, dl)
+        return super().get_preds(ds_idx, dl, *args, **kwargs)
 
     first_epoch = 0
     def _do_fit(self):
@@ -244,7 +278,10 @@ class Learner(_Learner):
     def _do_one_batch(self):
         table = self.table
         try: self.pred = self.model(*self.xb)
-        except RuntimeError as e: self._check_devices(e); raise
+        except _CANCELS: raise
+        except Exception as e:
+            if isinstance(e, RuntimeError): self._check_devices(e)
+            raise self._blame_model(e)
         if table.calls.get('after_pred') != []: self('after_pred')
         if len(self.yb):
             if self._unchecked: self._check_output()
@@ -303,6 +340,7 @@ class Learner(_Learner):
     ):
         "Train"
         if not isinstance(n_epoch, int) or n_epoch < 0: raise ArgumentError('A fit takes a whole number of epochs.', got=f'{n_epoch=}', need='a whole number >= 0')
+        if self.dls is None: raise DataError('There are no data to fit.', got='dls=None', fix='learn.dls = loaders(data)')
         self._check_weights()
         rate = self.lr if lr is None else lr
         if not isinstance(rate, (slice, list, tuple, L)) and not (isinstance(rate, (int, float, np.number, torch.Tensor)) and rate >= 0): raise ArgumentError('A learning rate is a number that is not negative.', got=f'lr={rate!r}', need='>= 0, or a slice over the parameter groups', fix='lr=1e-3')

@@ -161,7 +161,7 @@ def _parts(dls):
     train,valid = (dls, None) if isinstance(dls, Batches) else (getattr(dls, 'train', None), getattr(dls, 'valid', None))
     for name,part in dict(training=train, validation=valid).items():
         if part is None and name == 'validation': continue
-        if not isinstance(part, Batches): raise DataError('A population needs its data in memory.', got=f'{type(part).__name__} as {name} part', need='`Batches`, as `loaders(...)` makes them', fix='loaders(sources.digits())')
+        if not isinstance(part, Batches): raise DataError('A population needs its data in memory.', got=f'{type(dls).__name__} with {type(part).__name__} as {name} part', need='`DataLoaders` of `Batches`, as `loaders(...)` makes them', fix='loaders(sources.digits()); of tensors of your own: DataLoaders(Batches(x, y, shuffle=True), Batches(valid_x, valid_y))')
         if part.augment is not None: raise DataError('A population cannot change its batches on the way: the draws would depend on the neighbours.', got=f'augment={part.augment!r}', fix='augment=None, or train each member with a Learner')
         if not part.ys: raise DataError('There are no targets.', got=repr(part))
         if len(part.ys) > 1: raise DataError('A population needs one tensor of targets.', got=f'{len(part.ys)} in the {name} part')

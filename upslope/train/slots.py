@@ -88,9 +88,9 @@ class Slots:
     # --- what was asked for
     def _read_data(self, data, n):
         each = list(data) if isinstance(data, (list, tuple)) else [data]*n
-        if len(each) != n: raise ArgumentError('There are not as many loaders as members.', got=f'{len(each)} loaders, {n} members')
-        if self.order == 'shared' and len({id(d) for d in each}) > 1: raise ArgumentError("Members with data of their own cannot share an order.", got="order='shared' and a list of loaders", fix="order='own'")
         found = {id(d): _parts(d) for d in each}
+        if len(each) != n: raise ArgumentError('There are not as many loaders as members.', got=f'{len(each)} loaders, {n} members', fix='one `DataLoaders` for all, or a list with one for each member')
+        if self.order == 'shared' and len({id(d) for d in each}) > 1: raise ArgumentError("Members with data of their own cannot share an order.", got="order='shared' and a list of loaders", fix="order='own'")
         if self.device is not None:
             for train,valid in found.values(): train.to(self.device); valid is None or valid.to(self.device)
         self.train,self.valid = [found[id(d)][0] for d in each],[found[id(d)][1] for d in each]
@@ -177,9 +177,9 @@ class Slots:
         self._two = models[:2]   # for the proof
         for m,model in zip(self.members, models): m.row,m.state = self.layout.row(model),self.layout.state(model)
 
-    def _new_module(self, i):
+    def _new_module(self, i, model=None):
         "A module of member `i`, with tensors to be bound"
-        model = copy.deepcopy(self.base)
+        model = copy.deepcopy(self.base) if model is None else model
         modules = dict(model.named_modules())
         for (path,k),values in self.numbers.items(): setattr(modules[path], k, values[i])
         return model
