@@ -39,7 +39,7 @@ def seeded(
     try:
         random.seed(value)
         if numpy: numpy.random.seed(value % 2**32)
-        if torch: torch.manual_seed(value)
+        if torch: (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(value)   # without a device `torch.manual_seed` keeps a traceback for each kind that could come: 1 to 2 ms
         yield value
     finally:
         random.setstate(before[0])

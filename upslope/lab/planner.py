@@ -29,6 +29,7 @@ import torch
 from ..data import Pipeline, loaders
 from ..data.saving import save_state
 from ..train import Checkpoint, EarlyStopping, Population
+from ..train.program import row_losses
 from ..train.slots import Events
 from ..train.stacking import in_common
 
@@ -42,9 +43,11 @@ class _Runs(Events):
     def before_fit(self): self.last_time = time.monotonic()
     def after_epoch(self):
         p = self.population
-        for m in p.members:
-            if getattr(m, 'slot', None) is None or m.status not in ('running', 'stopping'): continue
-            self.numbers[m.i] = self.scores[m.i]('valid', p.valid_outputs[m.slot])
+        members = sorted((m for m in p.members if getattr(m, 'slot', None) is not None and m.status in ('running', 'stopping')), key=lambda m: m.slot)
+        outputs = p.valid_outputs if len(members) == len(p.slots) else p.valid_outputs[[m.slot for m in members]]
+        losses = row_losses(self.scores[0].loss, outputs, torch.stack([self.scores[m.i].target('valid') for m in members]).to(outputs.device)).tolist() if members else []
+        for m,output,loss in zip(members, outputs.cpu(), losses):
+            self.numbers[m.i] = self.scores[m.i]('valid', output, loss)
             why = self.log(self.claims[m.i], m.epoch, dict(train_loss=m.recorder.rows[-1]['train_loss'], **self.numbers[m.i]))
             if why: self.why[m.i],m.status = why,'stopping'
         if self.keep and time.monotonic() - self.last_time >= self.every_s:
@@ -128,12 +131,16 @@ def work_group(store:Store, claims, about:dict, planner:Planner, checkpoint_s:fl
     alone = lambda cs, why=None: [work_on(store, c, about, checkpoint_s, why) for c in cs]
     if len(claims) < 2: return alone(claims, planner.known.get(name, (1, None))[1])
     fresh = [c for c in claims if not (store.folder(c.run)/'checkpoints').exists()]
-    rest,groups = [c for c in claims if c not in fresh],{}
+    rest,groups,kinds = [c for c in claims if c not in fresh],{},{}   # kinds: of recipes that are equal but for numbers outside the model
     try:
         for c in fresh:
-            _refuse_changed(json.loads(c.recipe))
-            r = Recipe.from_json(c.recipe)
-            with seeded(r.chance(c.seed), 'init'): groups.setdefault(in_common(_build(r, r.chance(c.seed)), None), []).append(c)
+            found = json.loads(c.recipe)
+            kind = json.dumps([{k: v for k,v in found['own'].items() if not isinstance(v, (int, float))}, found['args']])
+            if kind not in kinds:
+                _refuse_changed(found)
+                r = Recipe.from_json(c.recipe)
+                with seeded(r.chance(c.seed), 'init'): kinds[kind] = in_common(_build(r, r.chance(c.seed)), None)
+            groups.setdefault(kinds[kind], []).append(c)
     except Exception: return alone(claims)   # each finds its own error
     for group in groups.values():
         ended = set()
@@ -173,7 +180,9 @@ def _together(store, claims, about, planner, ended, checkpoint_s):
         def finish():
             if m.status == 'diverged': return store.fail(claim, f'Diverged: {m.ended}.', about)
             if m.i in runs.why: return store.stopped(claim, dict(epochs=len(m.recorder.rows), **runs.numbers[m.i]), about, 'population')
-            found = final_numbers(p.member(m.i), m, dls[m.i], scores[m.i])
+            nonlocal model
+            model = p.member(m.i, model)
+            found = final_numbers(model, m, dls[m.i], scores[m.i])
             bad = [k for k,v in found.items() if not math.isfinite(v)]
             if bad: return store.fail(claim, f"Diverged: The run ended without a finite score: {', '.join(f'{k}={found[k]}' for k in bad)}.", about)
             store.finish(claim, found, about, 'population', reason[0])
@@ -183,7 +192,7 @@ def _together(store, claims, about, planner, ended, checkpoint_s):
         except StoreError as e: return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
         except Exception: writer.insist(partial(store.fail, claim, traceback.format_exc(), about))   # its own error; the others go on
         shutil.rmtree(kept[m.i].path, ignore_errors=True)
-    runs = _Runs(claims, [], log, end, keep, checkpoint_s)
+    runs,model = _Runs(claims, [], log, end, keep, checkpoint_s),None
     watch = watch_of_study()
     if watch: watch = watch.for_population()
     p,dls,scores = population_of(recipes, seeds, engine='stacked', cbs=[runs, *filter(None, [watch])], programs=planner.recorded(name))

@@ -12,8 +12,9 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/03_optimizers.ipynb #fd8d21ed
-import inspect
+import inspect, sys
 from collections.abc import MutableMapping
+from contextlib import contextmanager
 from functools import partial
 import numpy as np, torch
 from fastai import optimizer as O
@@ -43,6 +44,15 @@ class Hypers(MutableMapping):
 def _hyper_names(wrapper):
     return {k: (name.split('__')[0], int(name.split('__')[1])) if '__' in name else (name, None) for k,name in wrapper.bwd_map.items()}
 
+@contextmanager
+def _without_compiler():
+    "Optimizers made inside do not load PyTorch's compiler, a second or more, merely to be kept out of it"
+    wrapped = torch.optim.Optimizer.add_param_group
+    if 'torch._dynamo' in sys.modules or not hasattr(wrapped, '__wrapped__'): yield; return
+    torch.optim.Optimizer.add_param_group = wrapped.__wrapped__
+    try: yield
+    finally: torch.optim.Optimizer.add_param_group = wrapped
+
 class TorchOptimizer(OptimWrapper):
     "A PyTorch optimizer with fastai's interface; fused where PyTorch can, else foreach"
     def __init__(self,
@@ -55,7 +65,7 @@ class TorchOptimizer(OptimWrapper):
         flat = [p for o in lists for p in o]
         known = inspect.signature(opt).parameters
         if 'fused' in known and 'fused' not in kwargs and flat and all(p.is_floating_point() and p.device.type in ('cpu', 'cuda') for p in flat): kwargs['fused'] = True
-        super().__init__([dict(params=o) for o in lists], opt, convert_groups=False, lr=lr, **kwargs)
+        with _without_compiler(): super().__init__([dict(params=o) for o in lists], opt, convert_groups=False, lr=lr, **kwargs)
         self._groups,self._views = None,None
 
     @property

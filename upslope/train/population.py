@@ -13,6 +13,7 @@ import_fastai()
 
 # %% ../../nbs/04-train/22_population.ipynb #600c7cbe
 import copy, time
+from html import escape
 from contextlib import contextmanager
 import torch
 from fastai.callback.core import CancelFitException
@@ -33,6 +34,8 @@ def _flushed():
     torch.set_flush_denormal(True)
     try: yield
     finally: torch.set_flush_denormal(was)
+
+_WIDER = 4   # training batches that make one of evaluation, which keeps nothing for a way back
 
 class Population(Slots):
     "Members of one architecture, trained as one program"
@@ -190,7 +193,7 @@ class Population(Slots):
         kept = [] if any(e.wants_outputs for e in self.events) else None
         for xs,y,pred,losses in self._passes(pool, valid):
             if kept is not None: kept.append(pred)
-            k = valid.batch_size if y is None else (y.shape[0] if pool.shared else y.shape[1])
+            k = y.shape[0] if pool.shared else y.shape[1]
             total += losses.double()*k; n += k
             for f in means:
                 found = f[0].function(pred.flatten(0, 1), (y.expand(len(self.slots), *y.shape) if pool.shared else y).flatten(0, 1)).reshape(len(self.slots), -1)
@@ -211,7 +214,8 @@ class Population(Slots):
 
     def _passes(self, pool, part):
         "(inputs, targets, outputs, losses) of each batch of a part, in its order"
-        for rows in torch.arange(part.n, device=self.layout.device).split(part.batch_size):
+        size = part.batch_size if any(not isinstance(f, MeanOf) for f in self.metrics) else _WIDER*part.batch_size   # a metric of fastai's may depend on the batches
+        for rows in torch.arange(part.n, device=self.layout.device).split(size):
             if pool.shared: xs,y = pool.take(rows, (-1,))
             else:
                 at = torch.tensor([0 if m is None else pool.offset[m.i] for m in self.slots], device=rows.device)
@@ -284,12 +288,13 @@ class Population(Slots):
         if not isinstance(i, int) or not -len(self) <= i < len(self): raise ArgumentError('There is no such member.', got=f'{i!r}', have=f'0 to {len(self)-1}')
         return self.members[i]
     def member(self,
-        i:int,  # its number
+        i:int,        # its number
+        module=None,  # the model of another member, which becomes this one's and stops to be the other's; None: a new one
     ) -> torch.nn.Module:
         "The model of a member, an ordinary module on its own storage, in evaluation"
         m = self._at(i)
         row,state = (m.row, m.state) if m.row is not None else (self.weights[m.slot], [t[m.slot] for t in self.states])
-        return bind(self._new_module(m.i), self.layout, row.clone(), [t.clone() for t in state]).eval()
+        return bind(self._new_module(m.i, module), self.layout, row.clone(), [t.clone() for t in state]).eval()
 
     @property
     def history(self):
@@ -334,3 +339,9 @@ class Population(Slots):
     def __repr__(self):
         count = {s: sum(m.status == s for m in self.members) for s in dict.fromkeys(m.status for m in self.members)}
         return f"Population({len(self)} members of {self.layout.n} parameters: {', '.join(f'{n} {s}' for s,n in count.items())})"
+    def _repr_html_(self):
+        "What it is, and a row for each of the first members"
+        table = self.table.head(12).dropna(axis=1, how='all')
+        if not table.reason.any(): table = table.drop(columns='reason')
+        more = f'<div>{len(self) - 12} more in <code>table</code>.</div>' if len(self) > 12 else ''
+        return f"<div>{escape(repr(self))}</div>{table.to_html(index=False, border=0, float_format='{:.4g}'.format, na_rep='')}{more}"

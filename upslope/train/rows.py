@@ -14,6 +14,23 @@ from torch import nn
 from ..core.errors import ArgumentError, lookup, unknown
 from .optimizers import OPTIMIZERS, TorchOptimizer
 
+# %% ../../nbs/04-train/17_rows.ipynb #cba3f5e3
+def _adam_kernel(function):
+    def step(w, g, h, s, n):
+        if not s: s.update(step=n, exp_avg=torch.zeros_like(w), exp_avg_sq=torch.zeros_like(w))
+        beta1,beta2 = h['betas']
+        function([w], [g], [s['exp_avg']], [s['exp_avg_sq']], [], [s['step']], lr=h['lr'], beta1=beta1, beta2=beta2, weight_decay=h['weight_decay'], eps=h['eps'], amsgrad=False, maximize=h['maximize'])
+    return step
+def _sgd_kernel(w, g, h, s, n):
+    first = h['momentum'] != 0 and s.get('momentum_buffer') is None
+    if first: s['momentum_buffer'] = torch.empty_like(w)
+    torch._fused_sgd_([w], [g], [s['momentum_buffer']] if h['momentum'] else [], weight_decay=h['weight_decay'], momentum=h['momentum'], lr=h['lr'], dampening=h['dampening'], nesterov=h['nesterov'], maximize=h['maximize'], is_first_step=first)
+def _adagrad_kernel(w, g, h, s, n):
+    if not s: s.update(step=n, sum=torch.full_like(w, h['initial_accumulator_value']))
+    torch._fused_adagrad_([w], [g], [s['sum']], [s['step']], lr=h['lr'], lr_decay=h['lr_decay'], weight_decay=h['weight_decay'], eps=h['eps'], maximize=h['maximize'])
+
+_KERNELS = {torch.optim.Adam: _adam_kernel(torch._fused_adam_), torch.optim.AdamW: _adam_kernel(torch._fused_adamw_), torch.optim.SGD: _sgd_kernel, torch.optim.Adagrad: _adagrad_kernel}
+
 # %% ../../nbs/04-train/17_rows.ipynb #4fff41b4
 def optimizer_class(
     opt,  # a name of `OPTIMIZERS`, or a class of `torch.optim`
@@ -22,6 +39,7 @@ def optimizer_class(
     if isinstance(opt, str): cls,kwargs = lookup('optimizer', opt, OPTIMIZERS)
     elif isinstance(opt, type) and issubclass(opt, torch.optim.Optimizer): cls,kwargs = opt,{}
     else: raise ArgumentError('A population needs an optimizer by name, or a class of torch.optim.', got=f'opt={opt!r}', have=OPTIMIZERS)
+    if cls in _KERNELS: return cls,dict(kwargs)
     try: same = _elementwise(cls, kwargs)
     except Exception as e: raise ArgumentError(f'{cls.__name__} cannot work on a row of weights.', got=f'{type(e).__name__}: {e}', fix="opt='adam', or one run after the other with a Learner") from e
     if not same: raise ArgumentError(f'{cls.__name__} looks at whole layers, and a row has none.', got='other weights for two matrices than for the same numbers in one row', fix="opt='adam', or one run after the other with a Learner")
@@ -53,6 +71,7 @@ class Rows:
         self.weights,self.grads,self.cls = weights,grads,cls
         self.params = [nn.Parameter(w) for w in weights]   # each a view of its row
         self.w,self.g,self.steps = weights.unbind(),grads.unbind(),torch.zeros(len(weights), dtype=torch.float32, device=weights.device)
+        self.counts,self.known = self.steps.unbind(),[None]*len(weights)   # known: the optimizer's state of each row, which it keeps under a tensor, slow to find
         known = set(inspect.signature(cls).parameters)
         for k in kwargs:
             if k not in known: raise unknown('hyper-parameter', k, known - {'params', 'self'}, f'of {cls.__name__}')
@@ -69,7 +88,7 @@ class Rows:
     def reset(self, i, **hypers):
         "Row `i` begins anew, with these hyper-parameters"
         self.opt.state.pop(self.params[i], None)
-        self.steps[i] = 0
+        self.steps[i],self.known[i] = 0,None
         self.group(i).update({k: v for k,v in self.defaults.items() if k != 'params'} | hypers)
 
     def state(self, i):
@@ -79,7 +98,7 @@ class Rows:
         self.reset(i, **{k: tuple(v) if isinstance(v, list) else v for k,v in saved['hypers'].items()})
         found = {k: v.clone().to(self.weights.device) if isinstance(v, torch.Tensor) else v for k,v in saved['state'].items()}
         if self.kernel is not None and 'step' in found: self.steps[i] = found['step']; found['step'] = self.steps[i]
-        if found: self.opt.state[self.params[i]] = found
+        if found: self.opt.state[self.params[i]] = found; self.known[i] = None
 
     def clip(self,
         norms,      # for each row: the largest norm of its gradient, or None
@@ -99,27 +118,13 @@ class Rows:
         "One step of each row"
         rows = range(len(self.params)) if rows is None else rows
         if self.kernel is not None:
-            state,groups = self.opt.state,self.opt.param_groups
+            state,groups,known = self.opt.state,self.opt.param_groups,self.known
             if len(rows) == len(self.params): self.steps += 1   # one addition for all: each costs as much as a kernel
             else: self.steps[list(rows)] += 1
-            for i in rows: self.kernel(self.w[i], self.g[i], groups[i], state[self.params[i]], self.steps[i])
+            for i in rows:
+                if known[i] is None: known[i] = state[self.params[i]]
+                self.kernel(self.w[i], self.g[i], groups[i], known[i], self.counts[i])
             return
         for p in self.params: p.grad = None
         for i in rows: self.params[i].grad = self.g[i]
         self.opt.step()
-
-def _adam_kernel(function):
-    def step(w, g, h, s, n):
-        if not s: s.update(step=n, exp_avg=torch.zeros_like(w), exp_avg_sq=torch.zeros_like(w))
-        beta1,beta2 = h['betas']
-        function([w], [g], [s['exp_avg']], [s['exp_avg_sq']], [], [s['step']], lr=h['lr'], beta1=beta1, beta2=beta2, weight_decay=h['weight_decay'], eps=h['eps'], amsgrad=False, maximize=h['maximize'])
-    return step
-def _sgd_kernel(w, g, h, s, n):
-    first = h['momentum'] != 0 and s.get('momentum_buffer') is None
-    if first: s['momentum_buffer'] = torch.empty_like(w)
-    torch._fused_sgd_([w], [g], [s['momentum_buffer']] if h['momentum'] else [], weight_decay=h['weight_decay'], momentum=h['momentum'], lr=h['lr'], dampening=h['dampening'], nesterov=h['nesterov'], maximize=h['maximize'], is_first_step=first)
-def _adagrad_kernel(w, g, h, s, n):
-    if not s: s.update(step=n, sum=torch.full_like(w, h['initial_accumulator_value']))
-    torch._fused_adagrad_([w], [g], [s['sum']], [s['step']], lr=h['lr'], lr_decay=h['lr_decay'], weight_decay=h['weight_decay'], eps=h['eps'], maximize=h['maximize'])
-
-_KERNELS = {torch.optim.Adam: _adam_kernel(torch._fused_adam_), torch.optim.AdamW: _adam_kernel(torch._fused_adamw_), torch.optim.SGD: _sgd_kernel, torch.optim.Adagrad: _adagrad_kernel}

@@ -177,9 +177,9 @@ class Slots:
         self._two = models[:2]   # for the proof
         for m,model in zip(self.members, models): m.row,m.state = self.layout.row(model),self.layout.state(model)
 
-    def _new_module(self, i):
+    def _new_module(self, i, model=None):
         "A module of member `i`, with tensors to be bound"
-        model = copy.deepcopy(self.base)
+        model = copy.deepcopy(self.base) if model is None else model
         modules = dict(model.named_modules())
         for (path,k),values in self.numbers.items(): setattr(modules[path], k, values[i])
         return model
