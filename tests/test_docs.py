@@ -131,6 +131,7 @@ def address(site):
 def visit(address, browser):
     "Opens pages, one after the other; whatever goes wrong on the way is noted in `visit.wrong`"
     page, wrong = browser.new_page(), []
+    page.set_default_timeout(300_000)   # no machine is so slow; only a failure takes so long
     page.on('pageerror', lambda error: wrong.append(str(error)))
     page.on('console', lambda said: wrong.append(said.text) if said.type in ('error', 'warning') else None)
     # the browser itself aborts pictures that are still on their way when the next page is opened; that is no failure of the site
@@ -168,7 +169,7 @@ def test_the_gallery_shows_its_pictures(visit):
 
 def test_browser_finds_a_name(visit):
     page = visit('search.html?q=ShapeError')
-    page.locator('#search-results li a').first.wait_for(timeout=20_000)
+    page.locator('#search-results li a').first.wait_for()
     assert 'upslope.core.errors.ShapeError' in page.locator('#search-results').inner_text()
     page.wait_for_load_state('networkidle')   # it fetches the pages that it found, for their first words
     page = visit('01-core/seeds.html')
