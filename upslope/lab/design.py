@@ -220,7 +220,10 @@ def factorial(fraction:float=1) -> Design:   # fraction: 1, 1/2, 1/4, ...
 def random(n:int, seed:int=0) -> Design:
     "`n` configurations drawn at random, beside the base"
     return Design('random', dict(n=n, seed=seed))
-def latin_hypercube(n:int, seed:int=0) -> Design:
+def latin_hypercube(
+    n:int,       # configurations
+    seed:int=0,  # of the draw
+) -> Design:
     "`n` configurations, one in each of n slices of every axis, beside the base"
     return Design('latin_hypercube', dict(n=n, seed=seed))
 
