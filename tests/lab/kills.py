@@ -1,6 +1,7 @@
 """kill -9 at random moments: training with checkpoints, store creation, migration, bare logging, checkpoints, artefacts.
 
-  python tests/lab/kills.py 500     so many kills, spread over the scenes; prints what was found, fails at the first loss
+  python tests/lab/kills.py 500                so many kills, spread over the scenes; prints what was found, fails at the first loss
+  python tests/lab/kills.py 500 training       the share of one scene, or of several
 
 A parent that has loaded everything forks a child for each trial; the child says what the store has acknowledged, through a pipe.
 Only kills of a child that still lived count; a scene goes on until it has had its share of them.
@@ -224,16 +225,18 @@ class Kills:
         self.facts['artefacts acknowledged'] = last
 
     def report(self):
-        ms = sorted(self.facts.pop('open_ms'))
+        ms = sorted(self.facts.pop('open_ms', [0]))
         return f"{sum(self.count.values())} kills of living processes in {sum(self.trials.values())} trials: {self.count}; opening with the check: median {ms[len(ms)//2]:.1f} ms, 99 % {ms[int(len(ms)*.99)]:.1f} ms, longest {ms[-1]:.1f} ms; {self.facts}"
 
-def run(folder, n, seed=0):
+SHARES = dict(training=.3, creating=.2, migrating=.2, logging=.1, checkpointing=.1, artefacts=.1)
+
+def run(folder, n, scenes=SHARES, seed=0):
     k = Kills(folder, seed)
-    k.training(n*3//10); k.creating(n//5); k.migrating(n//5); k.logging(n//10); k.checkpointing(n//10); k.artefacts(n//10)
+    for scene in scenes: getattr(k, scene)(round(n*SHARES[scene]))
     return k
 
 if __name__ == '__main__':
     import tempfile
     began = time.monotonic()
-    print(run(tempfile.mkdtemp(), int(sys.argv[1])).report())
+    with tempfile.TemporaryDirectory() as folder: print(run(folder, int(sys.argv[1]), sys.argv[2:] or SHARES).report())
     print(f'{time.monotonic() - began:.0f} s')

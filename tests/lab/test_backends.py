@@ -1,5 +1,5 @@
 "The same study gives the same table wherever its workers are started, and whoever was killed on the way"
-import os, subprocess, sys, time
+import os, subprocess, sys
 import pytest
 from upslope.lab import Store
 
@@ -78,12 +78,13 @@ def test_queue_survives_its_process(script, tmp_path):
         queue = Queue(sys.argv[1])
         if sys.argv[2] == 'add':
             for name in 'ab': queue.add(Study(name, Recipe('digits', dense, epochs=2, lr=1e-2), seeds=2, baselines=None, store=queue.store), workers=1)
-        queue.run(show=False)
+        def told(event):   # the first time, it waits for its death at the end of the first run
+            if event.kind == 'run' and sys.argv[2] == 'add': print('held', flush=True); sys.stdin.read()
+        queue.run(show=False, on_event=told)
     """
     path = tmp_path/'s.db'
-    p = subprocess.Popen([sys.executable, '-c', code, str(path), 'add'], stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
-    while time.monotonic() < end and not (path.exists() and Store(path).query("SELECT 1 FROM run WHERE status='done' AND study='a'")): time.sleep(.05)
+    p = subprocess.Popen([sys.executable, '-c', code, str(path), 'add'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == 'held\n'
     p.kill(); p.communicate()
     before = Store(path).query("SELECT id, finished FROM run WHERE status='done'")
     assert Store(path).query('SELECT study, status FROM queue ORDER BY id')[0]['status'] == 'active' and before

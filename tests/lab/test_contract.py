@@ -78,6 +78,19 @@ def test_leftovers_are_swept(tmp_path):
     RunCheckpoint(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
+def test_weights_are_written_under_our_own_names(tmp_path):
+    "Never through a name of safetensors' own, which would stay after a kill; so others may read them as the umask says"
+    import torch
+    from upslope.data.saving import save_state
+    before = os.umask(0o022)
+    try:
+        store = Store(tmp_path/'s.db')
+        store.declare('s', CONFIGS, [0], {})
+        save_state(tmp_path/'state', dict(w=torch.ones(3)))
+        kept = [store.save(1, 'weights', dict(w=torch.ones(3))), tmp_path/'state.safetensors', tmp_path/'state.json']
+    finally: os.umask(before)
+    assert [oct(p.stat().st_mode & 0o777) for p in kept] == ['0o644']*3
+
 # --- 6: every call that writes, on a disk that is full, a file that is locked, one that may not be written
 def calls_of(store):
     "name -> a call that writes, on a store in which each of them can"
@@ -263,15 +276,47 @@ def test_network_file_systems(tmp_path, kind):
         assert s.runs('s').a.tolist() == [0., 1.]*4 and len(s.history('s')) == 8
 
 # --- 9: the queue
+TAKES = """if 1:
+    import sys
+    from upslope.lab import Queue
+    queue = Queue(sys.argv[1])
+    input()
+    entry = queue._take()
+    print(entry and entry[1], flush=True)
+    input()
+"""
+
+def test_one_study_at_a_time(tmp_path):
+    "Of four processes that ask at one moment one gets the first study, the others nothing, however often they ask; killed, its study comes first again; `active=2` lets one more in, and no third"
+    from upslope.lab import Queue, Recipe, Study
+    store = Store(tmp_path/'s.db')
+    queue = Queue(store)
+    for name in 'abc': queue.add(Study(name, Recipe('digits', tiny, epochs=1, lr=1e-2), seeds=1, baselines=None, store=store), workers=1)
+    asked = [python(TAKES, store.path, stdin=subprocess.PIPE) for _ in range(4)]
+    try:
+        for p in asked: p.stdin.write('\n'); p.stdin.flush()
+        said = [p.stdout.readline().strip() for p in asked]
+        assert sorted(said) == ['None', 'None', 'None', 'a'], said
+        first = asked[said.index('a')]
+        assert queue.run(show=False) == 0 and queue.frame().status.tolist() == ['active', 'waiting', 'waiting'] and not store.query('SELECT 1 FROM run')
+        assert repr(queue).endswith('a (at work), b, c)')
+        two = Queue(store, active=2)
+        assert two._take()[1] == 'b' and two._take() is None and queue._take() is None
+        store.db.execute("UPDATE queue SET status='waiting', process=NULL WHERE study='b'")
+        first.kill(); first.wait()
+        assert queue._take()[1] == 'a' and queue._take() is None
+    finally:
+        for p in asked: p.kill(); p.communicate()
+
 def test_queue_is_first_in_first_out_across_kills(tmp_path):
     "A process that works off the line is killed in each study; the next goes on at the same place"
     from upslope.lab import Queue, Recipe, Study
     store = Store(tmp_path/'s.db')
     queue = Queue(store)
     for name in 'bac': queue.add(Study(name, Recipe('digits', tiny, epochs=1, lr=1e-2), seeds=2, baselines=None, store=store), workers=1)
-    code = "import sys; from upslope.lab import Queue; print('at work', flush=True); Queue(sys.argv[1]).run(show=False, on_event=lambda e: print(e, flush=True))"
+    code = "import sys; from upslope.lab import Queue; print('at work', flush=True); Queue(sys.argv[1]).run(show=False, on_event=lambda e: (print(e, flush=True), input()))"
     for kills in range(2):   # in the first study, and, as the same place in the line was kept, in it again
-        p = python(code, store.path, env={**os.environ, 'PYTHONPATH': os.pathsep.join(o or os.getcwd() for o in sys.path)})   # this file must be found
+        p = python(code, store.path, stdin=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': os.pathsep.join(o or os.getcwd() for o in sys.path)})   # this file must be found
         seen = [p.stdout.readline() for _ in range(2)]
         p.kill(); p.wait()
         assert "study='b'" in seen[1], seen

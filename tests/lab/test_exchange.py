@@ -1,7 +1,7 @@
 "Runs go to other tools and come back as they were; what others logged comes in as it is"
 import json, math, os, warnings
 import numpy as np, pandas as pd, pytest
-from upslope.lab import Store
+from upslope.lab import Store, Study
 
 @pytest.fixture(scope='module', autouse=True)
 def quiet():
@@ -52,13 +52,89 @@ def test_runs_that_mlflow_users_logged(tmp_path):
     store = Store(tmp_path/'s.db')
     assert store.take('digits', address, 'mlflow') == 6
     runs = store.runs('digits')
-    assert runs.config.unique().tolist() == ['lr=0.1, opt=adam', 'lr=0.01, opt=adam'] and np.allclose(runs.val_acc, [.8, .8, .8, .71, .71, .71])
+    assert runs.config.unique().tolist() == ['lr=0.1', 'lr=0.01']   # what tells them apart
+    assert np.allclose(runs.val_acc, [.8, .8, .8, .71, .71, .71])
     assert runs.seed.tolist()[:3] != runs.seed.tolist()[3:] and sorted(set(runs.seed) & {3, 4}) == [3, 4]
     seeds = runs.groupby('config').seed.apply(set)
     assert set.intersection(*seeds) == {3, 4}   # those of whom nobody knows the seed share none
     import json
-    assert json.loads(store.query("SELECT body FROM recipe JOIN config ON recipe=key WHERE label='lr=0.1, opt=adam'")[0]['body'])['own'] == dict(lr=.1, opt='adam')
+    assert json.loads(store.query("SELECT body FROM recipe JOIN config ON recipe=key WHERE label='lr=0.1'")[0]['body'])['own'] == dict(lr=.1, opt='adam')
     with pytest.raises(ValueError, match='digit'): store.take('x', address, 'mlflow', name='digit')
+
+def test_runs_that_mlflows_fluent_api_and_autolog_wrote(tmp_path):
+    "scikit-learn on wine, as its users log it: failed and begun again, done twice, never ended, nested, not a number; autolog's many parameters"
+    mlflow = pytest.importorskip('mlflow'); pytest.importorskip('sqlalchemy')
+    from sklearn.datasets import load_wine
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    x,y = load_wine(return_X_y=True)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(address := f'sqlite:///{tmp_path}/mlflow.db')
+    try:
+        mlflow.set_experiment('wine')
+        def run(C, seed, fail=False):
+            a,b,c,d = train_test_split(x, y, random_state=seed, stratify=y)
+            try:
+                with mlflow.start_run():
+                    mlflow.log_params(dict(C=C, seed=seed, solver='lbfgs'))
+                    if fail: raise MemoryError
+                    for epoch in range(2): mlflow.log_metrics(dict(loss=1/(1 + epoch), nothing=math.nan), step=epoch)
+                    mlflow.log_metric('score', score := LogisticRegression(C=C, max_iter=20).fit(a, c).score(b, d))
+                    return score
+            except MemoryError: pass
+        run(1., 0, fail=True)
+        want = {(C, seed): run(C, seed) for C in (.01, 1.) for seed in range(3)}
+        run(1., 1)                                       # done twice
+        with mlflow.start_run(run_name='outer'):
+            with mlflow.start_run(run_name='inner', nested=True): mlflow.log_metric('score', .5)
+        mlflow.start_run(); mlflow.log_metric('score', .1)
+        store = Store(tmp_path/'s.db')
+        assert store.take('wine', address, 'mlflow') == 11
+        mlflow.end_run()
+        runs = store.runs('wine')
+        for (C, seed), score in want.items(): assert runs[(runs.config == f'C={C}') & (runs.seed == seed) & (runs.status == 'done')].score.tolist() == [score]
+        rest = runs[~((runs.seed < 3) & (runs.status == 'done') & runs.config.str.startswith('C='))]
+        assert sorted(rest.status) == ['done', 'done', 'done', 'failed', 'running'] and rest.seed.is_unique and not set(rest.seed) & {0, 1, 2}   # paired with none
+        assert len(store.history('wine').query("metric == 'nothing'")) == 14 and store.history('wine').query("metric == 'nothing'").value.isna().all()
+        table = Study.open('wine', store).table('score').set_index('config')
+        assert table.paired_n.max() == 3 and table.failed['C=1.0'] == 1 and table.waiting.sum() == 1
+        mlflow.set_experiment('auto')
+        mlflow.sklearn.autolog(log_models=False, silent=True)
+        for seed in range(2): LogisticRegression(random_state=seed, max_iter=20).fit(x, y)
+        mlflow.sklearn.autolog(disable=True, silent=True)
+        store.take('auto', address, 'mlflow')
+        assert store.runs('auto')[['config', 'seed']].values.tolist() == [['auto', 0], ['auto', 1]] and (store.runs('auto').training_score > .5).all()
+    finally:
+        while mlflow.active_run(): mlflow.end_run()
+        mlflow.set_tracking_uri(before)
+
+def theirs(): return pd.DataFrame([dict(config=f'C={C}', seed=seed, accuracy=.5 + C/10 + seed/100, converged=True, **{'settings/C': C}) for C in (.1, 1.) for seed in range(6)])
+
+def test_what_pandas_writes_by_itself(tmp_path):
+    "`to_csv` and `to_parquet` as they come: the index is no number of a run; a single file will do; words of others for how a run ended; nullable columns"
+    store,frame = Store(tmp_path/'s.db'),theirs()
+    frame.to_csv(tmp_path/'own.csv'); frame.to_parquet(tmp_path/'own.parquet'); frame.convert_dtypes().to_parquet(tmp_path/'nullable.parquet')
+    frame.assign(status=['FINISHED']*11 + ['crashed']).to_csv(tmp_path/'wandb.csv', index=False)
+    frame.assign(seed=frame.seed.astype(float), accuracy=frame.accuracy.where(frame.seed != 3)).to_csv(tmp_path/'gaps.csv', index=False)
+    for name, format in (('own.csv', 'csv'), ('own.parquet', 'parquet'), ('nullable.parquet', 'parquet'), ('wandb.csv', 'csv'), ('gaps.csv', 'csv')):
+        assert store.take(name, tmp_path/name, format) == 12
+        runs = store.runs(name)
+        assert [c for c in runs.columns if c not in ('run', 'step', 'config', 'kind', 'axis', 'value', 'seed', 'status', 'seconds', 'error', 'engine')] == ['accuracy', 'converged']
+        assert runs.seed.tolist() == frame.seed.tolist() and (name == 'gaps.csv' or runs.accuracy[runs.status == 'done'].tolist() == frame.accuracy[runs.status == 'done'].tolist())
+        study = Study.open(name, store)
+        assert study.metric == 'accuracy' and study.table()['mean'].round(6).tolist() == (frame.assign(accuracy=runs.accuracy)[runs.status == 'done'].groupby('config').accuracy.mean().round(6).tolist())
+    assert store.runs('wandb.csv').status.tolist() == ['done']*11 + ['failed'] and Study.open('gaps.csv', store).table().missing.tolist() == [1, 1]
+
+def test_what_cannot_be_a_run_is_told_and_nothing_is_written(tmp_path):
+    store,frame = Store(tmp_path/'s.db'),theirs()
+    history = pd.DataFrame(dict(run=[0, 0], epoch=[0, 1], metric='loss', value=[1., .5]))
+    for words, runs, its in (('got:  nan', frame.assign(seed=frame.seed.where(frame.seed > 0)), None), ("got:  a", frame.assign(seed='a'), None), ('got:  0.5', frame.assign(seed=frame.seed + .5), None), ('got:  inf', frame.assign(seed=math.inf), None), ('row 0 of the column config', frame.assign(config=[None]*6 + ['x']*6), None),
+                             ('0 rows', frame.iloc[:0], None), ("kind that does not exist.*'net'", frame.assign(kind='net'), None), ("status that does not exist.*'over'.*fix:.*'done'", frame.assign(status='over'), None),
+                             ('need: metric', frame, history.drop(columns='metric')), ('epoch of the history.*0.5', frame, history.assign(epoch=.5)), ('need: config', frame.drop(columns='config'), None)):
+        with pytest.raises(ValueError, match=f'(?s){words}'): store.add_runs('x', runs, its)
+        assert store.studies == []
+    (tmp_path/'no.csv').write_text('a,b\n1,2\n')
+    with pytest.raises(ValueError, match='need: config, seed'): store.take('x', tmp_path/'no.csv')
 
 def test_a_table_of_somebody_else(tmp_path):
     store = Store(tmp_path/'s.db')

@@ -18,6 +18,15 @@ def breaks(rate=.1):
     if rate > .4: raise ValueError('no rate above 0.4')
     return net(rate=rate)
 '''
+NEVER_DONE = """if 1:
+    import sys, time
+    from pathlib import Path
+    from upslope.lab.planner import *
+    from upslope.lab.store import Store
+    def held(store, *_, **__): Path(f'{store.path}.held').touch(); time.sleep(600)   # it cannot come to its end before it is killed
+    Store.finish = held
+    """
+
 @pytest.fixture(scope='module')
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp('models')
@@ -88,9 +97,8 @@ def test_a_worker_killed_in_a_group(models, tmp_path):
     store = queued(tmp_path, models.net, [dict(lr=.001*(1 + i), epochs=30) for i in range(4)], seeds=2)
     env = {**os.environ, 'UPSLOPE_ENGINE': 'population', 'PYTHONPATH': os.pathsep.join(p for p in sys.path if p)}
     with store.owned('s'):
-        p = subprocess.Popen([sys.executable, '-W', 'ignore', '-m', 'upslope.lab.planner', str(store.path), 's'], env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-        end = time.monotonic() + 60
-        while not store.query('SELECT 1 FROM metric LIMIT 1') and p.poll() is None and time.monotonic() < end: time.sleep(.01)
+        p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', NEVER_DONE + f"work({str(store.path)!r}, 's', planner=Planner('population'))"], env=env)
+        while not store.query('SELECT 1 FROM metric LIMIT 1') and p.poll() is None: time.sleep(.01)
         p.kill(); p.wait()
     assert p.returncode == -signal.SIGKILL
     assert store.requeue('s') == 8
@@ -108,14 +116,15 @@ def test_a_group_goes_on_where_its_worker_was_killed(models, tmp_path, monkeypat
         return store
     calm, torn = declare('calm.db'), declare('torn.db')
     work(calm.path, 's', planner=Planner('population'))
-    code = 'import sys; from upslope.lab.planner import *; work(sys.argv[1], "s", checkpoint_s=0., planner=Planner("population"))'
+    code = NEVER_DONE + "work(sys.argv[1], 's', checkpoint_s=0., planner=Planner('population'))"
     resumed = 0
     for kill in range(3):
         def logged(): return torn.query('SELECT count(*) n FROM metric')[0]['n']
         before = logged()
         worker = subprocess.Popen([sys.executable, '-c', code, str(torn.path)], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
-        while worker.poll() is None and logged() < before + 60: time.sleep(.01)
-        worker.send_signal(signal.SIGKILL); worker.wait()
+        while worker.poll() is None and logged() < before + 60 and not (tmp_path/'torn.db.held').exists(): time.sleep(.01)
+        worker.send_signal(signal.SIGKILL)
+        assert worker.wait() == -signal.SIGKILL
         torn.requeue('s')
         steps = [max((int(p.stem.split('-')[1]) for p in (torn.folder(r)/'member').glob('step-*.json')), default=0) for r in range(1, 7)]
         assert sum(steps) >= resumed

@@ -100,6 +100,30 @@ def test_everything_a_user_wrote_is_escaped(study, tmp_path):
     assert '<script' not in source and source.count('alert(') > 10
     assert 'alert("x")' in parsed(path).replace('&quot;', '"')
 
+ODD = ['[0] first', '*starred', 'a_b & 50% #1 $x$ {y} ~z^2 \\w <q> é ß “w” – …', 'größe=½, β→ω × Σ ≤ ∞', '-3 below']
+
+def odd_table(study):
+    runs,_ = study
+    names = dict(zip(dict.fromkeys(runs.config), ODD))
+    return T.comparison(runs.assign(config=runs.config.map(names)), 'valid_accuracy', ODD[2])
+
+def test_latex_escapes_all_that_tex_reads_as_its_own(study):
+    "What is left after its own commands are taken away is plain; no row begins with what would be an option of the row before; every row has all cells"
+    text = T.latex_table(odd_table(study))
+    rows = text.split(r'\toprule')[1].split(r'\bottomrule')[0].replace('\\midrule\n', '').strip().split('\n')
+    plain = re.sub(r'\\(textbackslash|textasciitilde|textasciicircum|ldots)\{\}|\\[&%#$_{}]|\$(\\[a-zA-Z]+|[<>-])\$|\\textbf\{([^}]*)\}', '·', re.sub(r'\{\}(?=[\[*])', '', '\n'.join(rows)))
+    assert not re.search(r'[%#$_{}~^]', plain) and r'\textbackslash{}w' in text and r'$\beta$$\to$$\omega$ $\times$ $\Sigma$' in text
+    assert not [r for r in rows if r[0] in '[*'] and len({re.sub(r'\\&', '', r).count('&') for r in rows}) == 1
+
+@pytest.mark.skipif(not any(map(shutil.which, ('pdflatex', 'tectonic'))), reason='needs LaTeX: pdflatex or tectonic')
+def test_latex_compiles(study, tmp_path):
+    "In an article of LaTeX's own: without an error, and no box sticks out of the page"
+    text = T.latex_table(odd_table(study), 'tab:odd')
+    (tmp_path/'t.tex').write_text(r'\documentclass{article}' + text.splitlines()[0].removeprefix('% ') + '\n\\begin{document}\nTable~\\ref{tab:odd}\n' + text + '\n\\end{document}\n')
+    said = subprocess.run([shutil.which('pdflatex'), '-interaction=nonstopmode', '-halt-on-error', 't.tex'] if shutil.which('pdflatex') else [shutil.which('tectonic'), 't.tex'], cwd=tmp_path, capture_output=True, text=True, errors='replace')
+    assert said.returncode == 0 and (tmp_path/'t.pdf').stat().st_size > 1000, said.stdout[-2000:]
+    assert 'Overfull' not in said.stdout + said.stderr
+
 def test_math_text_and_odd_names_do_not_break_figures(study, tmp_path):
     "matplotlib reads $...$ as mathematics, and hides legend entries that begin with _"
     runs, history = study

@@ -14,9 +14,11 @@ WORKER = """
 import sys, time
 from upslope.lab.store import Store
 store = Store(sys.argv[1])
+print('ready', flush=True)
 while (claim := store.claim('s')) is not None:
     for epoch in range(5):
         time.sleep(.02)
+        sys.stdin.readline()   # one line for each epoch: it cannot run away from its test
         store.log(claim, epoch, dict(loss=claim.run*100 + epoch, acc=epoch))
         print('logged', claim.run, claim.attempt, epoch, flush=True)   # only now it is acknowledged
     store.finish(claim, dict(score=claim.run), {})
@@ -28,16 +30,19 @@ def test_kill_at_random_moments(tmp_path):
     store = Store(tmp_path/'s.db')
     store.declare('s', CONFIGS, list(range(15)), {})
     chance,acknowledged,kills = random.Random(0),{},0
-    for trial in range(200):
+    for trial in range(21):   # 20 rounds of kills, then they may finish
         store.requeue('s')
-        if not store.query("SELECT 1 FROM run WHERE status!='done' LIMIT 1"): break
-        workers = [python(WORKER, store.path) for _ in range(2)]
-        time.sleep(chance.uniform(.1, .5) if trial < 20 else 5)   # after 20 rounds of kills they may finish
-        for w in workers: kills += w.poll() is None; w.kill()
+        workers = [python(WORKER, store.path, stdin=subprocess.PIPE) for _ in range(2)]
+        for w in workers: w.stdin.write('\n'*(chance.randrange(1, 7) if trial < 20 else 1000)); w.stdin.flush()
+        if trial < 20:
+            for w in workers: assert w.stdout.readline() == 'ready\n', w.communicate()
+            time.sleep(chance.uniform(0, .15))   # at work, or, on a fast machine, waiting for its next line
+            for w in workers: kills += w.poll() is None; w.kill()
         for w in workers:
             for line in w.communicate()[0].splitlines(keepends=True):
                 if not line.endswith('\n'): continue   # killed in mid-word (PYTHONUNBUFFERED writes word by word): not acknowledged
                 word,*numbers = line.split()
+                if word == 'ready': continue
                 acknowledged.setdefault(word, set()).add(tuple(map(int, numbers)))
         store.check()
         for run, attempt, epoch in acknowledged.get('logged', ()):
@@ -46,7 +51,7 @@ def test_kill_at_random_moments(tmp_path):
             if now == attempt: assert [r['value'] for r in rows] == [epoch, run*100 + epoch]
             else: assert len(rows) in (0, 2)   # a later attempt began again; an epoch is there whole or not at all
         for run, in acknowledged.get('done', ()): assert store.query('SELECT status FROM run WHERE id=?', run)[0]['status'] == 'done'
-    assert kills >= 20, 'too few kills to prove anything'
+    assert kills == 40 and acknowledged['logged']
     assert store.query('SELECT status, count(*) n FROM run GROUP BY status') == [dict(status='done', n=60)]
     assert store.query('SELECT count(*) n FROM metric')[0]['n'] == 60*10
     assert len(acknowledged['done']) <= 60 and store.query('SELECT sum(value) t FROM result')[0]['t'] == sum(range(1, 61))
@@ -184,7 +189,7 @@ def test_many_stores_in_one_process(tmp_path):
     path = tmp_path/'s.db'
     store = Store(path)
     store.declare('s', CONFIGS, list(range(40)), {})
-    workers = [python(WORKER.replace('time.sleep(.02)', 'time.sleep(.001)'), path) for _ in range(2)]
+    workers = [python(WORKER.replace('time.sleep(.02)', 'time.sleep(.001)'), path, stdin=subprocess.DEVNULL) for _ in range(2)]
     while any(w.poll() is None for w in workers):
         with Store(path) as other: other.query('SELECT count(*) FROM metric')
         store.query('SELECT count(*) FROM metric')

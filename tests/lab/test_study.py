@@ -51,7 +51,7 @@ def test_kill_nine_and_go_on(script):
         time.sleep(chance.uniform(0, .3))
         workers = subprocess.run(['pgrep', '-f', f'upslope.lab.planner {path}'], capture_output=True, text=True).stdout.split()
         p.kill(); p.communicate()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while any(Path(f'/proc/{w}').exists() and 'Z' not in Path(f'/proc/{w}/stat').read_text().rsplit(')')[1][:3] for w in workers) and time.monotonic() < end: time.sleep(.05)
         assert time.monotonic() < end, 'a worker outlived the process that started it'
         after = finished(path)
@@ -123,6 +123,48 @@ def test_functions_of_a_module_and_of_a_script_are_rebuilt(script):
     assert study.recipe['model'].__module__.startswith('recipe_')
     about = json.loads(study.store.query("SELECT context FROM run WHERE status='done' LIMIT 1")[0]['context'])   # what is recorded with each run
     assert about['data'] == study.recipe.dataset(0).version and {'python', 'torch', 'upslope', 'cpu', 'cores', 'device', 'system', 'threads'} <= about.keys()
+
+def test_the_printed_command_does_a_run_again_from_anywhere(tmp_path):
+    "A model of a module beside a script that was started from elsewhere: the command is a line for a shell in any folder, and the numbers are the same"
+    (tmp_path/'code dir').mkdir(); (tmp_path/'elsewhere').mkdir()
+    (tmp_path/'code dir'/'their_models.py').write_text('def majority():\n    from sklearn.dummy import DummyClassifier\n    return DummyClassifier()\ndef net():\n    from torch import nn\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))\n')
+    (tmp_path/'code dir'/'script.py').write_text('import sys, their_models\nfrom upslope.lab import Recipe, Study\nStudy("s", Recipe("digits", their_models.net, epochs=1), seeds=1, baselines=[their_models.majority], store=sys.argv[1]).run(workers=1, show=False)\n')
+    done = subprocess.run([sys.executable, str(tmp_path/'code dir'/'script.py'), str(tmp_path/'s.db')], cwd=tmp_path/'elsewhere', capture_output=True, text=True)
+    run = next(r for r in (Store(tmp_path/'s.db').run(i) for i in (1, 2)) if r.config == 'net')
+    assert run.status == 'done', done.stderr
+    line = run.reproduce().splitlines()[-1].removeprefix('again: ')
+    said = subprocess.run(line, shell=True, cwd='/', capture_output=True, text=True)
+    assert said.returncode == 0 and said.stdout.count('(the same)') == len(run.results()) > 4, said.stdout + said.stderr
+
+def test_the_code_version_is_recorded_with_each_run(tmp_path, monkeypatch):
+    "In a real git repository: the commit, whether a file was changed since, and the next commit; outside of one, or where git is not installed, nothing, and the runs are done"
+    import shutil
+    from upslope.lab import Recipe
+    from upslope.lab.baselines import most_frequent
+    from upslope.lab.design import Variant, to_config
+    from upslope.lab.worker import context, work
+    if not shutil.which('git'): pytest.skip('needs git')
+    repo,empty = tmp_path/'repo',tmp_path/'empty'
+    (repo/'sub').mkdir(parents=True); empty.mkdir()
+    (repo/'models.py').write_text('def net(): return 1\n')
+    git = lambda *args: subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b.c', *args], cwd=repo, check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path))
+    def code(folder): monkeypatch.chdir(folder); return context().get('code')
+    git('init', '-q'); git('add', '-A'); git('commit', '-qm', 'one')
+    first = git('rev-parse', 'HEAD')[:12]
+    assert code(repo/'sub') == first
+    (repo/'runs.db').write_text('what git does not know, such as a store of runs, makes nothing dirty')
+    assert code(repo) == first
+    (repo/'models.py').write_text('def net(): return 2\n')
+    store = Store(tmp_path/'s.db')
+    store.declare('s', [to_config(Variant('m', Recipe('digits', most_frequent, opt=None)), 0)], [0], {})
+    work(store.path, 's')
+    assert store.run(1).status == 'done' and store.run(1).context['code'] == f'{first}-dirty' and f'code={first}-dirty' in store.run(1).reproduce()
+    git('commit', '-qam', 'two')
+    assert code(repo) == git('rev-parse', 'HEAD')[:12] != first
+    assert code(empty) is None
+    monkeypatch.setenv('PATH', str(empty))
+    assert code(repo) is None
 
 def test_a_mistake_in_the_base_is_told_before_its_runs(tmp_path):
     "An unknown metric, data set, loss, optimiser or step, a loss that does not fit: one error in words, no network run, and what is stored stays"

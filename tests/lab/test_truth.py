@@ -1,5 +1,5 @@
 "Whole studies over made-up runs whose truth is known: what is kept, what is said, what is hidden, and how often it is wrong"
-import json, math
+import json, math, re
 from types import SimpleNamespace
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
@@ -114,6 +114,15 @@ def test_the_test_set_is_shown_for_the_chosen_alone(tmp_path):
     page = s.report(tmp_path/'r.html').read_text()
     assert not [v for v in hidden if f'>{v}<' in page]
 
+def test_a_placebo_is_compared_with_what_it_repeats(tmp_path):
+    "With nuisance settings the reference is the tuned base, and the placebo repeats the plain one: its difference is that to the plain one, in the table, in words, in the figure and in the effects"
+    Made.score = staticmethod(lambda r, seed: truth(r, seed) + .2*(r['lr'] == 1e-2))
+    s = study(tmp_path, dict(width=[16, 64]), seeds=8, nuisance=dict(lr=[1e-3, 1e-2])).run(show=False)
+    t = s.table().set_index('config')
+    assert s._reference() == 'net, lr=0.01' and t.base['net, placebo=1'] == 'net' and abs(t.difference['net, placebo=1']) < .01
+    assert [o for o in s.answers() if o.startswith('placebo, which does nothing, comes out as')] and not [o for o in s.answers() if 'Something is wrong' in o]
+    assert [e.difference.mean for e in s.effects() if e.axis == 'placebo'] == pytest.approx([t.difference['net, placebo=1']]) and ' base ' in repr(s.table()).splitlines()[0] and s.plot('effects')
+
 def test_confirm_asks_fresh_seeds(tmp_path):
     "Among useless values the best is partly luck: fresh seeds take it back"
     Made.score = staticmethod(lambda r, seed: .8 + .01*noise(r.key, seed))
@@ -125,6 +134,31 @@ def test_confirm_asks_fresh_seeds(tmp_path):
     assert old[c.chosen] - .8 > .004 > abs(new[c.chosen] - .8)                    # the truth is .8
     assert repr(s.confirm(show=False)) == repr(c)                                   # asked again, the same runs
     with pytest.raises(ArgumentError, match='not fresh'): s.confirm(seeds=[5, 6])
+
+def test_confirm_corrects_its_comparisons(tmp_path):
+    "What it tells is one family: against the recipe and the baseline, on validation and test data; the p-values are those of max-T by hand, and what only looks like a difference alone is not called one"
+    def score(r, seed):
+        luck = .8 + .02*noise('both', seed)
+        if seed < 8: return .5 if r.is_estimator else luck + .1*(r['width'] == 64)
+        return luck + (.003*noise('base', 0, seed) if r.is_estimator else (.003*noise('wide', 0, seed) + .0025)*(r['width'] == 64))
+    Made.score = staticmethod(score)
+    s = study(tmp_path, dict(width=[16, 64]), seeds=8).run(show=False)
+    c = s.confirm(seeds=8, show=False)
+    assert c.chosen == 'net, width=64'
+    runs = c.study.runs().sort_values('seed')
+    by = {(k, m): runs[runs.config == k][m].to_numpy() for k in ('net', 'net, width=64', 'majority') for m in ('valid_accuracy', 'test_accuracy')}
+    d = np.stack([by[c.chosen, m] - by[k, m] for m in ('valid_accuracy', 'test_accuracy') for k in ('net', 'majority')], 1)
+    t = lambda x: np.abs(x.mean(0))/(x.std(0, ddof=1)/math.sqrt(len(x)))
+    signs = np.array([[1 - 2*(i >> j & 1) for j in range(8)] for i in range(256)])
+    flips,seen = np.stack([t(d*g[:,None]) for g in signs]),t(d)
+    want,worst = [0]*4,0.
+    for k, j in enumerate(order := np.argsort(-seen, kind='stable')):   # step-down: the rivals of each are itself and the smaller ones
+        worst = max(worst, float((flips[:,order[k:]].max(1) >= seen[j]*(1-1e-6)).mean()))
+        want[j] = worst
+    said = [o for o in c.sentences if 'after correction for 4 comparisons' in o]
+    assert len(said) == 4 and [float(re.search(r'p = (0\.\d+)', o)[1]) for o in said] == [float(f'{p:.3f}' if p < .1 else f'{p:.2f}') for p in want]
+    alone = [float((flips[:,j] >= seen[j]*(1-1e-6)).mean()) for j in range(4)]
+    assert alone[0] <= .05 < want[0] and not [o for o in said if 'beats' in o] and 'alone it would look like one, among 4 comparisons it may be luck' in said[0], (alone, want)
 
 @pytest.mark.parametrize('design, told', [('grid', {'width', 'activation', 'width × activation'}), (D.factorial(1/2), {'width', 'activation'}), (D.factorial(), {'width', 'activation', 'width × activation'})])
 def test_effects_of_designs_cover_the_truth(tmp_path, design, told):

@@ -1,14 +1,15 @@
 "Every public object that a notebook shows has a face: short, and to be read on a white page and on a black one"
 import os, re
 import pytest
+from upslope.core import residual
 from upslope.data import Pipeline, loaders, sources
-from upslope.inspection import diagnose
+from upslope.inspection import Watch, diagnose, predictions
 from upslope.lab import Queue, Recipe, Study
 from upslope.layers import Dense, Flatten, Input, Sequential
 from upslope.stress import stress
 from upslope.surface import Explorer, LiveLearner, LiveStudy
 from upslope.surface.demo import dense
-from upslope.train import Learner
+from upslope.train import Learner, Population
 
 @pytest.fixture(scope='module')
 def faces(tmp_path_factory):
@@ -21,9 +22,13 @@ def faces(tmp_path_factory):
     learn = Learner(loaders(digits, pipeline=['standardize']), Sequential([Input((8, 8, 1)), Flatten(), Dense(10)]), 'cross_entropy', 'adam', metrics='accuracy', verbose=False)
     learn.fit(1, 1e-2)
     found = diagnose(model, digits, 'cross_entropy', rules=['softmax_before_loss', 'inputs_not_scaled'])
+    watched, population = Watch(), Population(lambda: Sequential([Input((8, 8, 1)), Flatten(), Dense(10)]), learn.dls, 3, lr=1e-2)
+    Learner(learn.dls, Sequential([Input((8, 8, 1)), Flatten(), Dense(16, 'relu'), Dense(10)]), 'cross_entropy', verbose=False).fit(1, 1e-2, cbs=watched)
+    population.fit(1)
     shown = dict(dataset=digits, model=model, pipeline=Pipeline(['standardize']).fit(sources.diabetes().train.x), recipe=study.recipe, study=study,
                  table=study.table(), store=study.store, queue=queue, effects=study.effects(), diary=study.diary(), difference=study.recipe.but(lr=.1).diff(study.recipe), run=LiveStudy(study).open(1),
-                 learner=learn, scorecard=stress(learn, digits, ['gaussian_noise'], rows=60, baseline=None, draws=1), diagnosis=found, finding=found[0], live_study=LiveStudy(study), explorer=Explorer(lambda x: f'{x}', x=(0, 1)))
+                 learner=learn, scorecard=stress(learn, digits, ['gaussian_noise'], rows=60, baseline=None, draws=1), diagnosis=found, finding=found[0], live_study=LiveStudy(study), explorer=Explorer(lambda x: f'{x}', x=(0, 1)),
+                 watch=watched, population=population, predictions=predictions(learn), composition=residual(Dense(16, 'relu') >> Dense(16)) >> (Dense(3) & Dense(4)))
     def face(value):
         if hasattr(value, '_repr_mimebundle_'): return value._repr_mimebundle_()['text/html']
         return value._repr_html_()

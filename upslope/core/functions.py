@@ -11,6 +11,7 @@ __all__ = ['A', 'B', 'C', 'D', 'I', 'O', 'Vec', 'Function', 'tree_of', 'leaves_o
 
 # %% ../../nbs/01-core/09_functions.ipynb #6627769c
 import inspect, re
+from html import escape
 from typing import Any, Callable, Generic, overload
 from types import BuiltinFunctionType, FunctionType
 import torch
@@ -21,7 +22,7 @@ from .code import Code, written_zeros
 from .errors import ArgumentError, ShapeError
 from .joints import does_not_meet, name_of, who
 from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, parse_structure, shown, shown_signature, size
-from .tracing import by_rule, shown_line, signature_of, trace, users_line
+from .tracing import by_rule, initialize_for, shown_line, signature_of, trace, users_line, waits
 from .unification import Mismatch, Unifier, tensors
 
 # %% ../../nbs/01-core/09_functions.ipynb #15d5d86f
@@ -303,6 +304,17 @@ class Combinator(Function[A, B]):
         u.settle()
         return [(depth, path, part, u(takes), u(gives)) for depth, path, part, takes, gives, _ in sorted(walk.rows, key=walk.order)]
 
+    def _repr_html_(self):
+        "Its type, and a row for each part"
+        found,first = self.arrows(),{}
+        for i,(_, path, *_) in enumerate(found):
+            for k in range(len(path)): first.setdefault(path[:k+1], i)
+        found.sort(key=lambda row: [first[row[1][:k+1]] for k in range(len(row[1]))])   # a part before those inside of it
+        rows = ''.join(f'<tr><td style="text-align:left;padding-left:{.5 + 1.5*depth:g}em">{escape(path[-1])}</td><td style="text-align:left">{escape(getattr(part, "__name__", type(part).__name__))}</td>'
+                       f'<td style="text-align:left"><code>{escape(f"{takes} -> {gives}")}</code></td></tr>' for depth, path, part, takes, gives in found[:40])
+        more = f'<div>{len(found) - 40} more; print it to see all.</div>' if len(found) > 40 else ''
+        return f'<div>{type(self).__name__}: <code>{escape(str(self.signature))}</code></div><table style="font-size:90%">{rows}</table>{more}'
+
     # -- its weights
 
     def build(self,
@@ -322,6 +334,7 @@ class Combinator(Function[A, B]):
         u.settle()
         for depth, path, part, takes, _, _ in walk.rows:
             if isinstance(part, Function): part.made_for(u(takes))
+            elif waits(part): initialize_for(part, u(takes))
         if isinstance(self, Function): self.made_for(u(structure))
         self.__dict__['_made'] = True
     def _ready(self):

@@ -71,21 +71,18 @@ def _fits(content, data): return data.exists() and _digest(content['state'], dat
 
 def save_state(path, state):
     "Write nested plain data with tensors as `path.safetensors` and `path.json`, whole or not at all"
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     path,tensors = Path(path),{}
     body = pack(state, tensors)
+    content = save(tensors)   # not `save_file`: that writes under a name of its own, which stays if the process is killed
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise StoreError('The folder cannot be made.', got=f'{path.parent}: {e.strerror}', fix='another path') from e
     data,meta = path.with_suffix('.safetensors'),path.with_suffix('.json')
     waiting = data.with_name(data.name + '.new')
     if waiting.exists() and meta.exists() and _fits(_content(meta), waiting): os.replace(waiting, data)   # the last writer was killed at its last step
     spare = waiting if meta.exists() else data
-    def write_tensors(part):
-        try: save_file(tensors, part)
-        except SafetensorError as e: raise OSError(None, str(e)) from e
-    _write(spare, write_tensors)
-    _write(meta, lambda part: part.write_text(json.dumps({'format': 1, 'sha256': _digest(body, spare.read_bytes()), 'state': body})))
+    _write(spare, lambda part: part.write_bytes(content))
+    _write(meta, lambda part: part.write_text(json.dumps({'format': 1, 'sha256': _digest(body, content), 'state': body})))
     if spare != data: os.replace(spare, data)
     sync(path.parent)
 

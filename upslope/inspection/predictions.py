@@ -13,6 +13,7 @@ import_fastai()
 
 # %% ../../nbs/05-inspection/11_predictions.ipynb #70858d68
 from functools import cached_property
+from html import escape
 import numpy as np, torch
 from torch import nn
 from fastai.learner import Learner
@@ -92,6 +93,20 @@ class Predictions:
         self.classes = tuple(map(str, classes)) if classes is not None and len(classes) else None
     def __len__(self): return len(self.xs[0])
     def __repr__(self): return f'Predictions({len(self)} rows, inputs {[tuple(x.shape) for x in self.xs]}, output {tuple(self.out.shape)}, mean loss {self.loss.mean():.4g}' + (f', accuracy {(self.predicted == self.labels).mean():.4f})' if self.classifies else ')')
+    def _repr_html_(self):
+        "What it is, and for each of the classes how often it is right and what it is taken for"
+        said = f'<div>{escape(repr(self))}</div>'
+        if not self.classifies: return said
+        n = self.prob.shape[1]
+        taken = np.bincount(n*self.labels + self.predicted, minlength=n*n).reshape(n, n)   # [true, predicted]
+        name = lambda k: escape(self.classes[k] if self.classes and k < len(self.classes) else str(k))
+        rows = ''
+        for k in sorted(k for k in np.argsort(-taken.sum(1), kind='stable')[:12] if taken[k].sum()):
+            wrong = taken[k].copy(); wrong[k] = 0
+            rows += ''.join(f'<td style="text-align:right;padding:1px 8px">{v}</td>' for v in (name(k), taken[k].sum(), f'{taken[k, k]/taken[k].sum():.3f}', f'{name(wrong.argmax())} ({wrong.max()})' if wrong.any() else '')).join(('<tr>', '</tr>'))
+        head = ''.join(f'<th style="text-align:right;padding:1px 8px">{h}</th>' for h in ('class', 'rows', 'right', 'most often taken for'))
+        more = f'<div>{n - 12} more classes.</div>' if n > 12 else ''
+        return f'{said}<table style="font-size:90%"><tr>{head}</tr>{rows}</table>{more}'
     @property
     def device(self): return next((p.device for p in self.model.parameters()), torch.device('cpu'))
     def _usual_loss(self):

@@ -28,8 +28,8 @@ def _write(value, part):
     if hasattr(value, 'to_csv'): value.to_csv(part, index=value.index.name is not None); return 'table', '.csv'
     if hasattr(value, 'state_dict'): value = value.state_dict()
     if isinstance(value, dict) and value and all(hasattr(v, 'detach') for v in value.values()):
-        from safetensors.torch import save_file
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in value.items()}, part)
+        from safetensors.torch import save   # not `save_file`: that writes under a name of its own, which stays if the process is killed
+        part.write_bytes(save({k: v.detach().cpu().contiguous().clone() for k, v in value.items()}))
         return 'weights', '.safetensors'
     raise ArgumentError('The lab does not know how to keep this.', got=f'a {type(value).__name__}', need='a model or a dictionary of tensors, a DataFrame, a matplotlib figure, a text, or the Path of a file')
 
@@ -42,7 +42,6 @@ def save(self:Store,
     "Keep something with a run; an earlier one of the same name is replaced"
     if not re.fullmatch(r'[\w.-]+', name): raise ArgumentError('This is no name for an artefact.', got=f'{name=}', need="letters, digits and '-_.'")
     if not self.rows('SELECT 1 FROM run WHERE id=?', run): raise unknown('run', run, [r[0] for r in self.rows('SELECT id FROM run ORDER BY id DESC LIMIT 5')], f'in {self.path}')
-    from safetensors import SafetensorError
     folder = self.folder(run)
     part,path = folder/f'{name}.part-{os.getpid()}',None
     try:
@@ -57,7 +56,7 @@ def save(self:Store,
             db.execute('INSERT OR REPLACE INTO artefact VALUES (?,?,?,?,?,?,?)', (run, name, kind, path.name, size, sha, time.time()))
     except BaseException as e:
         if path: path.unlink(missing_ok=True)
-        if not isinstance(e, (OSError, SafetensorError)): raise
+        if not isinstance(e, OSError): raise
         raise StoreError('The artefact could not be written; the one before it is untouched.', got=f"{folder/name}: {getattr(e, 'strerror', None) or e}", fix='free some space') from e
     finally: part.unlink(missing_ok=True)
     self._sweep(run)

@@ -14,10 +14,40 @@ from fastcore.basics import patch
 from ..core.errors import ArgumentError, DataError, lookup, needs
 from .claims import _seal, text_sum
 from .store import Store
+from .tables import KINDS, STATUS
 import upslope.lab.reading   # methods of Store
 
 # %% ../../nbs/06-lab/17_exchange.ipynb #a9e5cac6
 _DESCRIPTION = ('run', 'step', 'config', 'kind', 'axis', 'value', 'seed', 'status', 'seconds', 'error', 'engine')
+_ENDS = dict(finished='done', completed='done', success='done', crashed='failed', killed='failed', error='failed')   # what others call it
+
+def _whole(column, what, need):
+    "The column as whole numbers, or an error that names the first that is none"
+    import pandas as pd
+    numbers = pd.to_numeric(column, errors='coerce').astype(float)
+    bad = column[~(numbers % 1 == 0)]
+    if len(bad): raise DataError(f'{what} is no whole number.', got=str(bad.iloc[0]), need=need)
+    return numbers.astype('int64')
+
+def _sound(runs, history):
+    "The two frames as they are taken in, or an error in words for what cannot be a run"
+    lacking = [c for c in ('config', 'seed') if c not in runs]
+    if lacking: raise DataError('The table of runs lacks a column.', need=', '.join(lacking), have=list(runs.columns))
+    if not len(runs): raise DataError('The table of runs is empty.', got='0 rows', need='a row for each run')
+    if runs.config.isna().any(): raise DataError('A run has no configuration.', got=f'row {int(runs.config.isna().to_numpy().argmax())} of the column config is empty', need='its name')
+    runs = runs.rename(columns=str).assign(config=runs.config.astype(str), seed=_whole(runs.seed, 'The seed of a run', 'a whole number; if nobody knows the seeds, number the runs of all configurations 0, 1, 2, ..., so that none is paired'))
+    twice = runs[runs.duplicated(['config', 'seed'])]
+    if len(twice): raise DataError('A configuration has two runs with one seed.', got=f'{twice.config.iloc[0]!r}, seed {twice.seed.iloc[0]}', need='one run for each configuration and seed')
+    for column, known in (('status', STATUS), ('kind', KINDS)):
+        if column not in runs: continue
+        said = runs[column].map(lambda v: v if v in known or _none(v) else _ENDS.get(str(v).lower(), v))
+        strange = said[~said.isin(known) & ~said.map(_none)]
+        if len(strange): raise DataError(f'A run has a {column} that does not exist.', got=repr(strange.iloc[0]), have=known, fix=f"runs.{column} = runs.{column}.replace({{{strange.iloc[0]!r}: {known[0]!r}}})")
+        runs = runs.assign(**{column: said})
+    if history is None: return runs, None
+    lacking = [c for c in ('run', 'epoch', 'metric', 'value') if c not in history]
+    if lacking: raise DataError('The history lacks a column.', need=', '.join(lacking), have=list(history.columns))
+    return runs, history.assign(epoch=_whole(history.epoch, 'An epoch of the history', 'a count from 0'))
 
 @patch
 def add_runs(self:Store,
@@ -29,10 +59,7 @@ def add_runs(self:Store,
 ) -> int:            # how many runs there are
     "Take in runs that were made elsewhere, as a study of its own"
     if study in self.studies: raise ArgumentError(f'A study {study!r} is there already.', got=f'{study=}', fix='another name')
-    lacking = [c for c in ('config', 'seed') if c not in runs]
-    if lacking: raise DataError('The table of runs lacks a column.', need=', '.join(lacking), have=list(runs.columns))
-    twice = runs[runs.duplicated(['config', 'seed'])]
-    if len(twice): raise DataError('A configuration has two runs with one seed.', got=f'{twice.config.iloc[0]!r}, seed {twice.seed.iloc[0]}', need='one run for each configuration and seed')
+    runs,history = _sound(runs, history)
     known = [c for c in runs.columns if c.startswith('settings/')]
     if known and settings is None: settings = {r['config']: {c.removeprefix('settings/'): r[c] for c in known if not _none(r[c])} for r in runs.to_dict('records')}
     numbers = [c for c in runs.columns if c not in _DESCRIPTION and c not in known]
@@ -61,7 +88,7 @@ def add_runs(self:Store,
         for run in ids.values(): _seal(db, run)
     return len(rows)
 
-def _none(v): return v is None or isinstance(v, float) and math.isnan(v)
+def _none(v): return v is None or v != v or type(v).__name__ in ('NAType', 'NaTType')   # nan, and what pandas has for it
 
 # %% ../../nbs/06-lab/17_exchange.ipynb #a7161ac1
 def _to_files(suffix, write):
@@ -71,14 +98,17 @@ def _to_files(suffix, write):
     return save
 def _from_files(suffix, read):
     def load(path, study):
-        if not (path/f'runs{suffix}').exists(): raise DataError('There are no runs here.', got=str(path), need=f'a folder with runs{suffix}, and history{suffix} if there is one')
+        if path.is_file(): return read(path), None
+        if not (path/f'runs{suffix}').exists(): raise DataError('There are no runs here.', got=str(path), need=f'a folder with runs{suffix}, and history{suffix} if there is one; or a file of runs')
         return read(path/f'runs{suffix}'), read(path/f'history{suffix}') if (path/f'history{suffix}').exists() else None
     return load
 
 def _read_csv(path):
     import pandas as pd
-    frame = pd.read_csv(path, float_precision='round_trip', dtype=dict(value=str, error=str, engine=str, axis=str) if path.stem == 'runs' else None)
-    return frame.astype(object).where(frame.notna(), None).astype({c: float for c in frame if frame[c].dtype.kind == 'f'}) if path.stem == 'runs' else frame
+    history = path.stem == 'history'
+    frame = pd.read_csv(path, float_precision='round_trip', dtype=None if history else dict(value=str, error=str, engine=str, axis=str))
+    frame = frame[[c for c in frame if not c.startswith('Unnamed: ')]]   # an index, which pandas writes without a name
+    return frame if history else frame.astype(object).where(frame.notna(), None).astype({c: float for c in frame if frame[c].dtype.kind == 'f'})
 
 def _read_parquet(path):
     import pandas as pd
@@ -171,13 +201,15 @@ def _from_mlflow(path, study):
     while page is None or page:
         page_runs = client.search_runs([found.experiment_id], max_results=1000, order_by=['attributes.start_time ASC'], page_token=page)
         all,page = all + list(page_runs),page_runs.token or ''
+    theirs = [dict(r.data.params) for r in all if not _untag(r.data.tags) and r.data.params]
+    varied = {k for p in theirs for k in p if len({o.get(k) for o in theirs}) > 1}   # what tells their configurations apart
     for i, run in enumerate(all):
         said,params = _untag(run.data.tags),dict(run.data.params)
-        row = dict(run=i, status='failed' if run.info.status in ('FAILED', 'KILLED') else 'done')
+        row = dict(run=i, status=dict(FINISHED='done', FAILED='failed', KILLED='failed').get(run.info.status, 'running'))
         if said: row |= said['about'] | dict(run=i)
         else:   # not ours: its parameters are its settings
             seed = next((params.pop(k) for k in _SEEDS if k in params), None)
-            row |= dict(seed=int(seed) if seed and seed.lstrip('-').isdigit() else None, config=', '.join(f'{k}={v}' for k, v in sorted(params.items())) or run.info.run_name)
+            row |= dict(seed=int(seed) if seed and seed.lstrip('-').isdigit() else None, config=', '.join(f'{k}={v}' for k, v in sorted(params.items()) if k in varied) or (study if params else run.info.run_name))
             settings[row['config']] = {k: _plain(v) for k, v in params.items()}
             if run.info.end_time: row['seconds'] = (run.info.end_time - run.info.start_time)/1000
         name = lambda k: said.get('names', {}).get(k, k)
@@ -190,8 +222,12 @@ def _from_mlflow(path, study):
     return _frames(runs, history, settings)
 
 def _frames(runs, history, settings=None):
-    "Frames, in which a run whose seed nobody knows has a number of its own, so that it is paired with no other"
+    "Frames, in which a run whose seed nobody knows, or that was done twice, has a number of its own, so that it is paired with no other"
     import pandas as pd
+    seen = set()
+    for r in sorted(runs, key=lambda r: r['status'] != 'done'):   # of two, the one that came to its end keeps the seed
+        if (r['config'], r['seed']) in seen: r['seed'] = None
+        seen.add((r['config'], r['seed']))
     taken = {r['seed'] for r in runs if r.get('seed') is not None}
     free = (n for n in itertools.count() if n not in taken)
     for r in runs:
@@ -221,7 +257,7 @@ def export(self:Store,
 @patch
 def take(self:Store,
     study:str,           # a new name here; with MLflow the experiment's name there, too, unless `name` gives another
-    path,                # as for `export`
+    path,                # as for `export`; of CSV or Parquet also a single file of runs
     format:str='csv',
     name:str=None,       # of the experiment in MLflow
 ) -> int:                # how many runs there are

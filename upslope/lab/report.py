@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core.errors import ArgumentError, unknown
 from .plots import curves_figure, effects_figure, pairs_figure, parallel_figure, points_figure, _COLOURS, _GROUND, _INK, _LINE, _QUIET, _STYLE, _history, _panels
 from .statistics import decimals_for, mean_interval, sentence
-from .tables import answers, comparison, html_table, metrics_of, unit_of, _listing, _named, _ordered, _pair, _scores, _STATUS
+from .tables import answers, comparison, html_table, metrics_of, unit_of, STATUS, _listing, _named, _ordered, _pair, _scores
 
 # %% ../../nbs/06-lab/13_report.ipynb #5152dc7d
 _CSS = """
@@ -157,7 +157,7 @@ def write_report(
             for m in dict.fromkeys([metric, 'valid_loss']):
                 if m in known: curves.append(_figure_html(curves_figure(history, runs, m, names, level=level, title=t), f'curve{len(curves)}', f'{t}: {name(m)} by epoch; thin: single runs, thick: mean over seeds, band: {level:.0%} interval at each epoch.'))
     counts = runs.status.value_counts(); seeds = sorted(set(runs.seed))
-    counted = ', '.join(f'{counts[s]} {s}' for s in _STATUS if s in counts)
+    counted = ', '.join(f'{counts[s]} {s}' for s in STATUS if s in counts)
     seconds = f'; {_duration(runs.seconds.sum())} of computing' if 'seconds' in runs and runs.seconds.notna().any() else ''
     from datetime import datetime, timezone
     hidden = [m for m in metrics_of(runs) if m == test_metric or m.startswith('test')]

@@ -13,6 +13,7 @@ import_fastai()
 
 # %% ../../nbs/04-train/22_population.ipynb #600c7cbe
 import copy, time
+from html import escape
 from contextlib import contextmanager
 import torch
 from fastai.callback.core import CancelFitException
@@ -338,3 +339,9 @@ class Population(Slots):
     def __repr__(self):
         count = {s: sum(m.status == s for m in self.members) for s in dict.fromkeys(m.status for m in self.members)}
         return f"Population({len(self)} members of {self.layout.n} parameters: {', '.join(f'{n} {s}' for s,n in count.items())})"
+    def _repr_html_(self):
+        "What it is, and a row for each of the first members"
+        table = self.table.head(12).dropna(axis=1, how='all')
+        if not table.reason.any(): table = table.drop(columns='reason')
+        more = f'<div>{len(self) - 12} more in <code>table</code>.</div>' if len(self) > 12 else ''
+        return f"<div>{escape(repr(self))}</div>{table.to_html(index=False, border=0, float_format='{:.4g}'.format, na_rep='')}{more}"
