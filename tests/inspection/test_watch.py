@@ -117,3 +117,46 @@ def test_a_fit_that_goes_on_from_a_checkpoint_goes_on_with_its_history_watched_o
     with pytest.raises(RuntimeError): run(Watch(budget=1e9))
     Dies.at = -1
     assert torch.equal(weights(run()), weights(again))       # it goes on without its watch too
+
+def test_the_numbers_do_not_depend_on_when_they_are_computed_nor_on_what_waits_beside_them():
+    "Looks wait to be summarised together; hooks stay on where each step is looked at, and come off where not"
+    from upslope.inspection.hooks import Tap, summarize
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 64), nn.ReLU(inplace=True), nn.Linear(64, 10))   # 4,096 values, 8,192 and their sample of 4,096
+    tap, passes, alone = Tap(model), [], []
+    for keep in (True, True, False, True, True, True, False):
+        x = torch.randn(64, 64)
+        with tap: model(x)
+        alone.append(tap.result)
+        tap.start(); model(x); passes.append(tap.gather(keep))
+        if keep and tap.mode is None: model(x*100)   # hooks that stayed do not listen
+    tap.remove()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    for one, other in zip(alone, summarize(passes)):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert one[name].keys() == other[name].keys()
+            for k in one[name]: assert np.allclose(one[name][k], other[name][k], rtol=1e-5, atol=1e-6), (name, k)
+    assert sum(alone[0]['0']['histogram']) == 4096 and sum(alone[0]['2']['histogram']) == 1024
+
+def test_functions_of_activations_are_found_again_after_passes_without_them():
+    from upslope.inspection.hooks import Tap
+    class Sometimes(nn.Module):
+        def __init__(self): super().__init__(); self.a, self.relu_on = nn.Linear(4, 4), False
+        def forward(self, x): x = self.a(x); return x.relu() if self.relu_on else x
+    model = Sometimes(); tap, seen = Tap(model), []
+    for i in range(12):
+        model.relu_on = i >= 4
+        with tap: model(torch.randn(3, 4))
+        seen.append('relu()' in tap.result)
+    assert seen == [False]*7 + [True]*5      # passes 1, 2, 4, 8 ask, and all after one that found any
+
+def test_setting_a_name_asks_neither_learner_nor_model():
+    class Model(nn.Linear):
+        def __getattr__(self, name):
+            asked.append(name)
+            return super().__getattr__(name)
+    asked, learn = [], made(Ours)
+    learn.model = Model(64, 10); w = Watch(); learn.add_cb(w)
+    asked.clear(); w.clock = 1.
+    assert not asked

@@ -124,6 +124,18 @@ def test_functions_of_a_module_and_of_a_script_are_rebuilt(script):
     about = json.loads(study.store.query("SELECT context FROM run WHERE status='done' LIMIT 1")[0]['context'])   # what is recorded with each run
     assert about['data'] == study.recipe.dataset(0).version and {'python', 'torch', 'upslope', 'cpu', 'cores', 'device', 'system', 'threads'} <= about.keys()
 
+def test_the_printed_command_does_a_run_again_from_anywhere(tmp_path):
+    "A model of a module beside a script that was started from elsewhere: the command is a line for a shell in any folder, and the numbers are the same"
+    (tmp_path/'code dir').mkdir(); (tmp_path/'elsewhere').mkdir()
+    (tmp_path/'code dir'/'their_models.py').write_text('def majority():\n    from sklearn.dummy import DummyClassifier\n    return DummyClassifier()\ndef net():\n    from torch import nn\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))\n')
+    (tmp_path/'code dir'/'script.py').write_text('import sys, their_models\nfrom upslope.lab import Recipe, Study\nStudy("s", Recipe("digits", their_models.net, epochs=1), seeds=1, baselines=[their_models.majority], store=sys.argv[1]).run(workers=1, show=False)\n')
+    done = subprocess.run([sys.executable, str(tmp_path/'code dir'/'script.py'), str(tmp_path/'s.db')], cwd=tmp_path/'elsewhere', capture_output=True, text=True)
+    run = next(r for r in (Store(tmp_path/'s.db').run(i) for i in (1, 2)) if r.config == 'net')
+    assert run.status == 'done', done.stderr
+    line = run.reproduce().splitlines()[-1].removeprefix('again: ')
+    said = subprocess.run(line, shell=True, cwd='/', capture_output=True, text=True)
+    assert said.returncode == 0 and said.stdout.count('(the same)') == len(run.results()) > 4, said.stdout + said.stderr
+
 def test_the_code_version_is_recorded_with_each_run(tmp_path, monkeypatch):
     "In a real git repository: the commit, whether a file was changed since, and the next commit; outside of one, or where git is not installed, nothing, and the runs are done"
     import shutil

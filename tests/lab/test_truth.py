@@ -114,6 +114,15 @@ def test_the_test_set_is_shown_for_the_chosen_alone(tmp_path):
     page = s.report(tmp_path/'r.html').read_text()
     assert not [v for v in hidden if f'>{v}<' in page]
 
+def test_a_placebo_is_compared_with_what_it_repeats(tmp_path):
+    "With nuisance settings the reference is the tuned base, and the placebo repeats the plain one: its difference is that to the plain one, in the table, in words, in the figure and in the effects"
+    Made.score = staticmethod(lambda r, seed: truth(r, seed) + .2*(r['lr'] == 1e-2))
+    s = study(tmp_path, dict(width=[16, 64]), seeds=8, nuisance=dict(lr=[1e-3, 1e-2])).run(show=False)
+    t = s.table().set_index('config')
+    assert s._reference() == 'net, lr=0.01' and t.base['net, placebo=1'] == 'net' and abs(t.difference['net, placebo=1']) < .01
+    assert [o for o in s.answers() if o.startswith('placebo, which does nothing, comes out as')] and not [o for o in s.answers() if 'Something is wrong' in o]
+    assert [e.difference.mean for e in s.effects() if e.axis == 'placebo'] == pytest.approx([t.difference['net, placebo=1']]) and ' base ' in repr(s.table()).splitlines()[0] and s.plot('effects')
+
 def test_confirm_asks_fresh_seeds(tmp_path):
     "Among useless values the best is partly luck: fresh seeds take it back"
     Made.score = staticmethod(lambda r, seed: .8 + .01*noise(r.key, seed))

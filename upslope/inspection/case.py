@@ -467,39 +467,49 @@ class Case:
             curves[lr] = losses
             if math.isfinite(losses[-1]) and losses[-1] <= .05*self.chance: break
         return curves
+    def _try_lr(self, factor, steps):
+        "Losses of so many steps from new weights, then the mean loss of some batches before and after: one batch alone goes up and down by chance"
+        size = self.train.batch_size
+        batches = [b for b in self.train.batches(size) if len(b[0][0]) == size or size > len(self.train)]
+        with seeded(0, 'lr'), _own_threads():
+            model,opt = self.copy_opt()
+            reinitialize(model)
+            scale_lr(opt, self.lr*factor)
+            def mean_loss():
+                with torch.no_grad(): return sum(self.loss_of(model(*xs), ys).mean().item() for xs,ys in batches[:8])/len(batches[:8])
+            start,losses = mean_loss(),[]
+            for i in range(steps):
+                xs,ys = batches[i % len(batches)]
+                opt.zero_grad()
+                loss = self.loss_of(model(*xs), ys).mean()
+                losses.append(loss.item())
+                if not math.isfinite(losses[-1]) or not loss.requires_grad: break
+                loss.backward(); opt.step()
+            return [*losses, start, mean_loss()]
     @cached_property
     def lr_probe(self):
-        "Factor -> losses of 40 steps from new weights with so many times the learning rate"
+        "Factor -> what `_try_lr` gives for 40 steps with so many times the learning rate"
         self.need('loss_func', 'opt', 'train')
         if any(p.dtype == torch.float16 for p in self.names.values()): raise NotApplicable('the weights are float16')
-        lr = self.lr
-        if not lr: raise NotApplicable(f'the learning rate is {lr}')
+        if not self.lr: raise NotApplicable(f'the learning rate is {self.lr}')
         self._affordable(120)
-        found,size = {},self.train.batch_size
-        batches = [b for b in self.train.batches(size) if len(b[0][0]) == size or size > len(self.train)]
+        found = {}
         for factor in (1., .1, .01, 10., 100., 1000.):
             if factor > 1 and not -.05 < _fall(found[1.]) < .05: break   # only a loss that hardly moves asks for more
-            with seeded(0, 'lr'), _own_threads():
-                model,opt = self.copy_opt()
-                reinitialize(model)
-                scale_lr(opt, lr*factor)
-                losses = []
-                for i in range(40):
-                    xs,ys = batches[i % len(batches)]
-                    opt.zero_grad()
-                    loss = self.loss_of(model(*xs), ys).mean()
-                    losses.append(loss.item())
-                    if not math.isfinite(losses[-1]) or not loss.requires_grad: break
-                    loss.backward(); opt.step()
-                with torch.no_grad(): end = self.loss_of(model(*batches[0][0]), batches[0][1]).mean().item()   # the batch whose loss was the first
-                found[factor] = [*losses, end]
-            if factor == 1. and _fall(found[factor]) > .1 and max(losses) < 3*losses[0]: break     # it learns: no more to be asked
+            *losses,start,_ = found[factor] = self._try_lr(factor, 40)
+            if factor == 1. and _fall(found[factor]) > .1 and max(losses) < 3*max(losses[0], start): break     # it learns: no more to be asked
         return found
+    @cached_property
+    def lr_patience(self):
+        "The share by which the loss falls in 160 steps: momentum and a normalization may begin with a detour"
+        self._affordable(160)
+        return _fall(self._try_lr(1., 160))
 
 def _fall(losses):
-    "The share by which the loss of the first batch fell in 40 steps; -inf if it is no number any more"
-    if len(losses) < 41 or not all(map(math.isfinite, losses)): return -math.inf
-    return 1 - losses[-1]/max(losses[0], 1e-12)
+    "The share by which the loss fell in these steps; -inf if it is no number any more"
+    if len(losses) < 42 or not all(map(math.isfinite, losses)): return -math.inf
+    *_,start,end = losses
+    return 1 - end/max(start, 1e-12)
 
 def _np_score(p, y, classes): return float((p == y).mean()) if classes else float(1 - ((p - y)**2).mean()/max(1e-12, y.var()))
 

@@ -20,38 +20,19 @@ from fastcore.basics import patch
 from ..core.errors import ArgumentError, DataError, lookup
 from ..train.losses import CrossEntropy
 from ..train.slots import Events
-from .hooks import BINS, REACH, SAMPLE, SATURATED, Tap, _BOUNDS, sample_of
-from .watch import PART, QUANTILES, Watch, _activation, _NOISE_DECAY, first_nonfinite, loss_per_sample
+from .hooks import RECTIFIERS, SAMPLE, Tap, sample_of, statistics
+from .watch import PART, QUANTILES, Watch, _NOISE_DECAY, lines, first_nonfinite, loss_per_sample
 
 # %% ../../nbs/05-inspection/17_members.ipynb #f1ff6669
 class _Samples(Tap):
     "Gathers samples of each layer's output instead of numbers"
-    def __init__(self, model, chosen, facts): super().__init__(model, look=self._gather); self.chosen,self.facts = chosen,facts
+    def __init__(self, model, chosen, facts): super().__init__(model, look=self._gather); self.chosen,self.facts,self.found = chosen,facts,{}
     def _gather(self, name, module, inputs, x, kind, axis):
         n,axis,flat = x.numel(),axis % x.ndim,x.detach().reshape(-1)
         self.found[name] = dict(values=flat.clone() if n <= SAMPLE else flat.index_select(0, self.chosen[n]))
-        if kind in ('relu', 'relu6'): self.found[name]['top'] = x.detach().movedim(axis, 0).reshape(x.shape[axis], -1).amax(1)
+        if kind in RECTIFIERS: self.found[name]['top'] = x.detach().movedim(axis, 0).reshape(x.shape[axis], -1).amax(1)
         self.facts[name] = kind,n > SAMPLE
     def stop(self): self.pause()
-
-def _rows(values, top, kind, sampled, histogram):
-    "For each member the numbers of `measure`, from (members, values) and (members, units)"
-    s = values.float()
-    n,mean = s.shape[1],s.mean(1)
-    away = s - mean[:,None]
-    found = dict(mean=mean, std=(away.square().sum(1)/n).sqrt(), max=s.abs().amax(1))
-    if top is not None: found |= dict(zero=(s == 0).float().mean(1), dead=(top <= 0).float().mean(1))
-    if kind in _BOUNDS:
-        lo,hi = _BOUNDS[kind]
-        found['saturated'] = 1 - ((s - (lo+hi)/2).abs() < (.5-SATURATED)*(hi-lo)).float().mean(1)
-    rows = [dict(zip(found, column)) for column in torch.stack(list(found.values()), 1).tolist()]
-    if histogram:
-        h = (s[:,::2] if sampled else s).mul(10).asinh_()
-        inside = h.abs() <= REACH   # no number is nowhere
-        at = ((h + REACH)*(BINS/(2*REACH))).nan_to_num(0.).long().clamp_(0, BINS-1)
-        counts = torch.zeros(len(s), BINS).scatter_add_(1, at.cpu(), inside.float().cpu()).tolist()
-        for row,c in zip(rows, counts): row['histogram'] = c
-    return rows
 
 # %% ../../nbs/05-inspection/17_members.ipynb #357bed5b
 class PopulationWatch(Watch, Events):
@@ -118,12 +99,13 @@ class PopulationWatch(Watch, Events):
             if n > SAMPLE and n not in self.chosen: self.chosen[n] = sample_of(n, SAMPLE).to(self.population.layout.device)
     def _samples(self, model): return _Samples(model, self.chosen, self.facts)
     def _activations(self, pred, found):
-        p,self.now['values'] = self.population,{m.i: [] for m in self.at_work}
+        p,self.now['values'],self.now['activations'] = self.population,{m.i: [] for m in self.at_work},{m.i: {} for m in self.at_work}
         slots = torch.tensor([m.slot for m in self.at_work], device=pred.device)
         self.names = list(dict.fromkeys([*self.names, *found]))
         for name,o in found.items():
             kind,sampled = self.facts[name]
-            for m,row in zip(self.at_work, _rows(o['values'][slots], o['top'][slots] if 'top' in o else None, kind, sampled, self.histogram)): self._add(m, *_activation(name, row))
+            values,tops = o['values'].index_select(0, slots),o['top'].index_select(0, slots) if 'top' in o else ()
+            for m,row in zip(self.at_work, statistics(values.flatten(1), [kind]*len(values), dict(enumerate(tops)), sampled, self.histogram)): self.now['activations'][m.i][name] = row
         shared,(xs,y) = p.order == 'shared',self.batch
         q = torch.tensor(list(QUANTILES.values()), device=pred.device)
         self.rows,self.samples = pred.shape[1],{}
@@ -183,7 +165,7 @@ class PopulationWatch(Watch, Events):
             w = self.watches[m.i]
             w.names,w.observed,w.step = self.names,True,w.start + m.train_iter + 1
             now['values'][m.i] += times
-            w.records.append(dict(step=w.step - 1, epoch=m.epoch, values=now['values'][m.i], **({'samples': self.samples[m.i]} if m.i in self.samples else {})))
+            w.records.append(dict(step=w.step - 1, epoch=m.epoch, activations=now['activations'][m.i], values=now['values'][m.i], **({'samples': self.samples[m.i]} if m.i in self.samples else {})))
             if len(w.records) > self.keep: del w.records[1::2]; w.gap *= 2; self.gap = max(self.gap, w.gap)
         self.records.append(dict(step=self.step, epoch=now['epoch'], values=[]))   # when it looked
     def _blame_member(self, m, w):
@@ -216,7 +198,7 @@ class PopulationWatch(Watch, Events):
     def series(self, of, statistic, layer=''):
         "One statistic of one layer ('' is the whole model) over time: a DataFrame with a row for each step and a column for each member"
         import pandas as pd
-        rows = {i: {r['step']: v for r in w.records for n,o,s,v in r['values'] if n == layer and o == of and s == statistic} for i,w in self._seen().items()}
+        rows = {i: {r['step']: v for r in w.records for n,o,s,v in lines(r) if n == layer and o == of and s == statistic} for i,w in self._seen().items()}
         return pd.DataFrame({i: pd.Series(r, dtype=float) for i,r in rows.items() if r}).rename_axis('step').sort_index()
     @classmethod
     def of(cls, frame):
@@ -239,7 +221,7 @@ def for_population(self:Watch):
 # %% ../../nbs/05-inspection/17_members.ipynb #a05e73cb
 def _layer(watch, layer, of, statistic):
     "The layer to show: the one that is named, else the last that has this statistic, before the output"
-    have = [n for n in watch.names if any(o == of and s == statistic and n == l for w in watch.watches.values() for r in w.records[:1] for l,o,s,_ in r['values'])]
+    have = [n for n in watch.names if any(o == of and s == statistic and n == l for w in watch.watches.values() for r in w.records[:1] for l,o,s,_ in lines(r))]
     return layer if layer in have else (have[-2] if len(have) > 1 and of == 'activation' and statistic == 'std' else have[-1]) if have else None
 _OF_MEMBERS = dict(loss=('loss', 'value', True, 'loss of the batch', ''), activations=('activation', 'std', True, 'spread of activations', 'standard deviation'), dead=('activation', 'dead', False, 'dead units', '% of units'),
                    saturated=('activation', 'saturated', False, 'saturated values', '% of values'), gradients=('gradient', 'norm', True, 'gradient', 'norm'), updates=('weight', 'update_ratio', True, 'update / weight', 'ratio; dashed: 1e-3'),

@@ -189,7 +189,8 @@ def initial_loss(case):
     if case.ran.get('loss_numel', 1) != 1: raise NotApplicable('the loss is no single number')
     if case.classes:
         c = case.ran['pred'].shape[1] if case.ran['pred'].ndim > 1 else 2
-        if loss > 1.5*zero: return Evidence(f'the loss of the untrained network is {loss:.3f}; without knowledge of {max(c, 2)} classes it would be {zero:.3f} (output zero)', {'loss': loss, 'output zero': zero, 'best constant': case.chance}, bars={'loss': loss, 'output zero': zero, 'best constant': case.chance}, axis='loss')
+        frozen = any(not p.requires_grad for p in case.names.values())   # a body that was trained before has larger outputs than a new one; the head finds its size in a few steps
+        if loss > 1.5*zero: return Evidence(f'the loss of the untrained network is {loss:.3f}; without knowledge of {max(c, 2)} classes it would be {zero:.3f} (output zero)', {'loss': loss, 'output zero': zero, 'best constant': case.chance}, bars={'loss': loss, 'output zero': zero, 'best constant': case.chance}, axis='loss', severity='note' if frozen and loss < 3*zero else None)
     elif zero > 3*case.chance: return Evidence(f'the targets lie far from zero: an output of zero costs {zero:.4g}, the best constant {case.chance:.4g}; the first steps only move the bias', {'loss': loss, 'output zero': zero, 'best constant': case.chance}, bars={'loss': loss, 'output zero': zero, 'best constant': case.chance}, axis='loss', severity='note', remedy="target_pipeline=['standardize'], or start the last bias at the targets' mean")
 
 @rule('the network cannot learn one batch by heart', 'model', 'error', 'a bug between input and loss, a graph that is cut, labels of another order, or far too few weights', 'look at the other findings first; then at one row: its input, output, target', 'Karpathy 2019, A recipe for training neural networks (overfit one batch)')

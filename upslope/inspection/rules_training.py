@@ -20,7 +20,7 @@ from .case import NotApplicable, _cores, _fall, _own_threads, _tuple, _undisturb
 from .doctor import Evidence, rule
 
 # %% ../../nbs/05-inspection/09_rules_training.ipynb #a0cabafc
-def _curves(case): return {f'lr {case.lr*f:.1g}': c[:-1] for f,c in sorted(case.lr_probe.items())}
+def _curves(case): return {f'lr {case.lr*f:.1g}': c[:-2] for f,c in sorted(case.lr_probe.items())}
 
 @rule('the learning rate is too high', 'optimizer', 'warning', 'steps that jump over the valley, again and again', 'a tenth of it; a warm-up; LRFinder', 'Goodfellow, Bengio, Courville 2016, Deep Learning, sec. 11.4.1; Smith 2017, Cyclical learning rates, arXiv:1506.01186')
 def lr_too_high(case):
@@ -32,8 +32,10 @@ def lr_too_high(case):
     if not lower: return None
     best = max(lower, key=lower.get)
     if case.trained and 1 - case.losses['train']/max(1e-12, case.chance) > .5: return None   # it got there all the same
-    jumped = not all(map(math.isfinite, probe[1.])) or max(probe[1.]) > 3*probe[1.][0]
-    if (falls[1.] < .05 and lower[best] > max(.1, falls[1.] + .1)) or (jumped and lower[best] > falls[1.] + .3): return Evidence(f"in 40 steps from new weights the loss {'became no number' if falls[1.] == -math.inf else f'changed by {-falls[1.]:+.0%}'} with lr={case.lr:.2g}, and fell by {lower[best]:.0%} with lr={case.lr*best:.2g}", {f'fall with lr={case.lr*f:.2g}': v for f,v in falls.items()},
+    jumped = not all(map(math.isfinite, probe[1.])) or max(probe[1.]) > 3*max(probe[1.][0], probe[1.][-2])
+    if (falls[1.] < .05 and lower[best] > max(.1, falls[1.] + .1)) or (jumped and lower[best] > falls[1.] + .3):
+        if falls[1.] > -math.inf and case.lr_patience > max(.1, lower[best]/2): return None   # a detour at the start
+        return Evidence(f"in 40 steps from new weights the loss {'became no number' if falls[1.] == -math.inf else f'changed by {-falls[1.]:+.0%}'} with lr={case.lr:.2g}, and fell by {lower[best]:.0%} with lr={case.lr*best:.2g}", {f'fall with lr={case.lr*f:.2g}': v for f,v in falls.items()},
                                                               lines={k: [min(v, 10*c[0]) if math.isfinite(v) else math.nan for v in c] for (k, c) in _curves(case).items()}, axis='loss over 40 steps', remedy=f'lr={case.lr*best:.2g}; a warm-up; LRFinder')
 
 @rule('the learning rate is too low', 'optimizer', 'warning', 'steps too small to get anywhere in the time there is', 'ten times as much; LRFinder', 'Smith 2017, Cyclical learning rates, arXiv:1506.01186; Karpathy, CS231n notes (updates of about 1e-3 of the weights)')

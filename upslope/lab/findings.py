@@ -162,10 +162,11 @@ def effects(self:Study,
                 r = _plain_range(axes[a])
                 if r: places[a],ends[a] = [r.place(settings[c][a]) if r.low <= settings[c][a] <= r.high else float('nan') for c, *_ in long],(show(r.low), show(r.high))
                 else:
-                    for v in list(dict.fromkeys(s[a] for s in settings.values()))[1:]: places[f'{a}: {v}'],ends[f'{a}: {v}'] = [float(settings[c][a] == v) for c, *_ in long],('elsewhere', 'here')
+                    for v in list(dict.fromkeys(s[a] for s in settings.values()))[1:]: places[f'{a}: {v}'],ends[f'{a}: {v}'] = [float(settings[c][a] == v) for c, *_ in long],('others', show(v))
             whole = [i for i in range(len(long)) if all(p[i] == p[i] for p in places.values())]   # the base may lie outside of a range
             pick = lambda v: [v[i] for i in whole]
-            out += slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the settings were not assigned' if self._declared.get('imported') else 'a correlation: the search chose its settings by their results')
+            found = slopes({a: pick(p) for a, p in places.items()}, pick(values), pick(seeds), ends, meaning='a straight line from end to end' if assigned else 'a correlation: the settings were not assigned' if self._declared.get('imported') else 'a correlation: the search chose its settings by their results')
+            out += [e._replace(axis=e.axis.split(': ')[0]) for e in found]
             continue
         pairs_ = interactions
         if pairs_ is None: pairs_ = [(a, b) for i, a in enumerate(names) for b in names[i+1:]] if self.design.together and len(names) <= 5 else []
@@ -334,9 +335,9 @@ def diary(self:Study) -> Diary:
     d = self._declared
     rows = self.store.query('SELECT label, kind, step, started, finished FROM config JOIN run ON run.study=config.study AND run.recipe=config.recipe WHERE config.study=? ORDER BY run.id', self.name)
     out = Diary()
-    def entry(question, answer, mine):
+    def entry(question, answer, mine, when=None):
         ran = [r for r in mine if r['started'] and r['finished']]
-        out.append(dict(when=min((r['started'] for r in ran), default=None), question=question, answer=answer, seconds=sum(r['finished'] - r['started'] for r in ran), runs=len(ran)))
+        out.append(dict(when=min((r['started'] for r in ran), default=when), question=question, answer=answer, seconds=sum(r['finished'] - r['started'] for r in ran), runs=len(ran)))
     some = any(r['finished'] for r in rows)
     table = self.table() if some and self.metric in self.runs() else None
     baselines = [r for r in rows if r['kind'] == 'baseline']
@@ -345,7 +346,7 @@ def diary(self:Study) -> Diary:
         best = table.attrs['baseline'] if table is not None else None
         got = f"{best}: {self.metric} {table.set_index('config')['mean'][best]*scale:.4g}{' %' if scale == 100 else ''} is the score to beat." if best else 'Not known yet.'
         entry('What costs nothing, and how good is it?', got, baselines)
-    if d.get('plan'): entry('How many seeds are needed?', d['plan'], [])
+    if d.get('plan'): entry('How many seeds are needed?', d['plan'], [], min((r['started'] for r in rows if r['kind'] == 'model' and r['started']), default=None))   # its pilot's runs are counted with their step
     decided = {o['step']: o for o in d.get('decisions', [])}
     for step, axes in enumerate(self.steps):
         mine = [r for r in rows if r['kind'] == 'model' and r['step'] == step]
@@ -378,7 +379,7 @@ def report(self:Study,
     base = recipes.get(reference, self.recipe)
     differs = lambda r: ', '.join(f'{k}={show(v[0])}' for k, v in r.diff(base).items() if v[0] is not None) or 'the base'
     contexts = {r['context']: r['n'] for r in self.store.query('SELECT context, count(*) n FROM run WHERE study=? AND context IS NOT NULL GROUP BY context', self.name)}
-    versions = {k: ' | '.join(dict.fromkeys(str(json.loads(c).get(k)) for c in contexts)) for c in contexts for k in json.loads(c)}
+    versions = {k: ' | '.join(dict.fromkeys(str(json.loads(c).get(k)) for c in contexts)) for c in contexts for k in json.loads(c) if k != 'path'}
     path = Path(path) if path else self.store.path.parent/'report.html'
     test = self.metric.replace('valid_', 'test_', 1)
     together = self.design.together

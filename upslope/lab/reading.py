@@ -123,7 +123,8 @@ class Run:
     @property
     def command(self) -> str:
         "What to type to do this run again, alone, without writing to the store"
-        return shlex.join([sys.executable, '-m', 'upslope.lab.worker', '--again', str(self.id), str(self.store.path.resolve())])
+        path = self.context.get('path')   # where its worker found the modules that the recipe names
+        return shlex.join([*(['env', f'PYTHONPATH={path}'] if path else []), sys.executable, '-m', 'upslope.lab.worker', '--again', str(self.id), str(self.store.path.resolve())])
     def reproduce(self) -> Reproduction:
         "How the run ended, its last numbers, and the command that does it again"
         number = lambda v: f'{v:g}' if isinstance(v, (int, float)) else str(v)
@@ -131,7 +132,7 @@ class Run:
         parts = [repr(self)]
         if self.error: parts.append(self.error.strip())
         if self.why_stopped: parts.append(f'stopped: {self.why_stopped}')
-        parts += [f'last numbers: {listed(self.last())}', f'final numbers: {listed(self.results())}', f'under: {listed(self.context)}', f'again: {self.command}']
+        parts += [f'last numbers: {listed(self.last())}', f'final numbers: {listed(self.results())}', f"under: {listed({k: v for k, v in self.context.items() if k != 'path'})}", f'again: {self.command}']
         return Reproduction('\n'.join(parts))
     def __repr__(self):
         how = f', {self.seconds:.1f} s' if self.seconds is not None else ''

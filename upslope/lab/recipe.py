@@ -6,10 +6,10 @@ Docs: https://upslope.github.io/upslope/06-lab/recipe.html.md"""
 
 # %% auto #0
 __all__ = ['METRICS_OF', 'NUMBERS', 'TRAINING', 'source_of', 'capture', 'to_text', 'from_text', 'Diff', 'as_json', 'from_json',
-           'show', 'model_parameters', 'Recipe']
+           'show', 'model_parameters', 'key_of', 'Recipe']
 
 # %% ../../nbs/06-lab/02_recipe.ipynb #42d2b624
-import ast, builtins, difflib, functools, hashlib, importlib, inspect, json, linecache, math, symtable, sys, textwrap, types
+import ast, builtins, difflib, functools, hashlib, importlib, inspect, json, linecache, math, re, symtable, sys, textwrap, types
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, UpslopeError, unknown
@@ -36,7 +36,10 @@ def source_of(
     "Source text of a function or class; an error in words if there is none"
     what = getattr(thing, '__qualname__', repr(thing))
     if getattr(thing, '__name__', '') == '<lambda>': raise ArgumentError('A lambda has no name under which a worker process could find it.', got=what, fix='write it with def')
-    try: return _find_class(thing) if isinstance(thing, type) else textwrap.dedent(inspect.getsource(thing))
+    try:
+        text = _find_class(thing) if isinstance(thing, type) else textwrap.dedent(inspect.getsource(thing))
+        if not re.search(rf'\b(def|class)\s+{thing.__name__}\b', text): raise OSError('its file was changed after it was loaded')   # the lines where it stood are another's now
+        return text
     except (OSError, TypeError, SyntaxError) as e:
         raise ArgumentError(f'The source of {what} cannot be found, so no worker process can rebuild it.', got=f'defined in {getattr(thing, "__module__", "?")}',
                             fix='define it in a notebook cell, a script or a module') from e
@@ -47,7 +50,8 @@ def _importable(thing):
     if not module or not name or module == '__main__' or '<' in name: return None
     found = sys.modules.get(module)
     for part in name.split('.'): found = getattr(found, part, None)
-    return f'{module}:{name}' if found is thing else None
+    same = found is thing or getattr(found, '__code__', found) == getattr(thing, '__code__', thing)   # its module may have been loaded again, as %autoreload does
+    return f'{module}:{name}' if same else None
 
 # %% ../../nbs/06-lab/02_recipe.ipynb #606ad38a
 def _globals_of(table):
@@ -170,6 +174,8 @@ def model_parameters(model) -> dict:
         else: found[p.name] = _plain(p.default, name=p.name)
     return found
 
+def key_of(text:str) -> str: return hashlib.sha256(text.encode()).hexdigest()[:24]   # of a recipe's `to_json`
+
 class Recipe:
     "Everything that decides a run's result, except its seed"
     def __init__(self,
@@ -274,7 +280,7 @@ class Recipe:
     @property
     def key(self) -> str:
         "24 hex digits: SHA-256 of the text"
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:24]
+        return key_of(self.to_json())
     def __eq__(self, other): return isinstance(other, Recipe) and self.key == other.key
     def __hash__(self): return hash(self.key)
 
@@ -304,7 +310,7 @@ def _kind(path):
 @functools.lru_cache
 def _yaml():
     "PyYAML with a loader and a dumper for recipes"
-    import re, yaml
+    import yaml
     class Loader(yaml.SafeLoader): "1e-3 is a number, as in YAML 1.2; PyYAML keeps to 1.1, where it is a string"
     class Dumper(yaml.SafeDumper): "Source text as a block of lines"
     for c in (Loader, Dumper): c.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$'), list('-+.0123456789'))

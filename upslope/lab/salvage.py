@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/06-lab/salvage.html.md"""
 __all__ = ['salvage']
 
 # %% ../../nbs/06-lab/16_salvage.ipynb #c7c3b8d9
-import sqlite3
+import json, sqlite3
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import StoreError, unknown
@@ -118,8 +118,9 @@ def merge(self:Store,
     "Take over the runs that are ended in another store and not in this one"
     other = other if isinstance(other, Store) else Store(other)
     if study is not None and study not in other.studies: raise unknown('study', study, other.studies, f'in {other.path}')
-    n = 0
-    for name in [study] if study else other.studies:
+    n,names = 0,[study] if study else other.studies
+    for name in names: _refuse_another(self, other, name)
+    for name in names:
         other.runs(name), other.history(name)   # damaged numbers are refused before one of them is copied
         with self.transaction() as db:
             there = db.execute('SELECT 1 FROM study WHERE name=?', (name,)).fetchone()
@@ -140,6 +141,13 @@ def merge(self:Store,
                     if rows: db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?'*len(rows[0]))})", [(mine[0], *r[1:]) for r in rows])
                 n += ends
     return n
+
+def _refuse_another(store, other, name):
+    "An error if both stores have a study of this name, but not the same one"
+    declared = [json.loads(r['declaration']) for s in (store, other) for r in s.query('SELECT declaration FROM study WHERE name=?', name)]
+    if len(declared) < 2 or not all(declared) or all(declared[0].get(k) == declared[1].get(k) for k in ('recipe', 'imported')): return
+    raise StoreError(f'Two different studies have the name {name!r}; their runs would be mixed.', got=f'{store.path} and {other.path}: ' + ('one was imported' if 'imported' in declared[0] or 'imported' in declared[1] else 'of different recipes'),
+                     need='one recipe for one name; nothing was taken over', fix=f"Store({str(other.path)!r}).rename({name!r}, {name + ' 2'!r})")
 
 def _copy(db, other, table, where, *args, skip=()):
     for row in other.query(f'SELECT * FROM {table} WHERE {where}', *args):

@@ -71,6 +71,11 @@ def _family(scores, base, level):
     tested = [c for c,p in zip(base, ps) if p is not None and ds[c].p is not None]
     return ds, {c: p if c in tested else None for c,p in zip(base, ps)}, dict(zip(tested, holm([ds[c].p for c in tested])))
 
+def _repeated(placebo, configs, reference):
+    "The configuration that a placebo repeats, if it is there; else the reference"
+    twin = str(placebo).removesuffix(', placebo=1')
+    return twin if twin != placebo and twin in configs else reference
+
 def _told(difference, p, level): return p is not None and p <= 1-level+1e-12 and not difference.low <= 0 <= difference.high   # a nan is not told
 
 def _best(means, mode): return None if means.notna().sum() == 0 else (means.idxmax() if mode == 'max' else means.idxmin())
@@ -111,15 +116,16 @@ def comparison(
     for c in first.index:
         count = lambda *status: sum(counts.get((c, s), 0) for s in status)
         x = numbers_of[c]; i = mean_interval(x[x == x], level)
-        d = ds.get(c) or (_pair(scores, c, reference, level) if kind[c] != 'model' and c != reference and task[c] == task[reference] else None)
+        other = _repeated(c, first.index, reference) if kind[c] == 'placebo' else reference
+        d = ds.get(c) or (_pair(scores, c, other, level) if kind[c] != 'model' and c != reference and task[c] == task[reference] else None)
         g, b = gains.get(c), None
         if d and d.n > 10:   # a second opinion where there are values enough
-            both = scores.loc[[c, base.get(c) or reference]].dropna(axis=1).to_numpy()
+            both = scores.loc[[c, base.get(c) or other]].dropna(axis=1).to_numpy()
             b = bca(both[0] - both[1], level=level)
         rows.append(dict(config=c, kind=kind[c], step=steps.get(c, 0), task=task[c], axis=about['axis'][c], value=about['value'][c],
             n=i.n, failed=count('failed'), waiting=count('queued', 'running', 'paused'), stopped=count('stopped'), missing=count('done') - i.n,
             mean=i.mean, sd=i.sd, low=i.low, high=i.high, seconds=seconds.get(c),
-            base=base.get(c) or (reference if d else None), paired_n=d and d.n, difference=d and d.mean, difference_low=d and d.low, difference_high=d and d.high, bca_low=b and b.low, bca_high=b and b.high, p=d and d.p, p_adjusted=ps.get(c), p_holm=hs.get(c),
+            base=base.get(c) or (other if d else None), paired_n=d and d.n, difference=d and d.mean, difference_low=d and d.low, difference_high=d and d.high, bca_low=b and b.low, bca_high=b and b.high, p=d and d.p, p_adjusted=ps.get(c), p_holm=hs.get(c),
             gain=g and g.mean, gain_low=g and g.low, gain_high=g and g.high, gain_p=gain_ps.get(c)))
     numbers = ['mean','sd','low','high','seconds','difference','difference_low','difference_high','bca_low','bca_high','p','p_adjusted','p_holm','gain','gain_low','gain_high','gain_p']
     table = pd.DataFrame(rows).astype({c: float for c in numbers})
@@ -173,7 +179,7 @@ def _cells(table):
     "Column titles, rows of text, and what the rows are: ('best' | 'reference' | 'baseline' | '')"
     scale, _ = unit_of(table.attrs['metric'])
     reference, baseline, level, a_baselines = table.attrs['reference'], table.attrs['baseline'], table.attrs['level'], table.attrs['baselines'].values()
-    bases = set(table.base[(table.kind == 'model')&table.base.notna()]); several = len(bases) > 1
+    bases = set(table.base[(table.kind != 'baseline')&table.base.notna()]); several = len(bases) > 1
     title = ['configuration', 'n', 'mean', 'sd', f'{level:.0%} interval', *(['base', 'vs base'] if several else [f'vs {min(bases, default=reference)}']), 'p adj.', 'Holm', f'vs {baseline}' if baseline and len(a_baselines) < 2 else 'gain']
     wanted = sorted(decimals_for(h*scale) for h in (table.high-table.low)/2 if h > 0)   # by each row
     decimals = wanted[len(wanted)//2] if wanted else 4 if scale == 1 else 2                            # one for the whole table, so that columns can be read down
@@ -372,7 +378,7 @@ def answers(
         elif not known: out.append(f'{axis}: no run of {_listing(c for c,b in members if b)} has finished beside one of its base.')
         else: out.append(f'{axis}, largest of {len(known)} differences: {say(*largest)}' if len(known) > 1 else f'{axis}: {say(*largest)}')
     for c in rows.index[rows.kind == 'placebo']:
-        d = _pair(scores, c, a['reference'], level)
+        d = _pair(scores, c, _repeated(c, rows.index, a['reference']), level)
         out.append(effect_sentence(Effect('placebo', 1, 0, d, d.p, 1, {}, 'at the base'), unit, scale, mode))
     failed, waiting, stopped = int(table.failed.sum()), int(table.waiting.sum()), int(table.stopped.sum())
     if stopped: out.append(f"{stopped} of {len(runs)} runs were stopped early as hopeless ({_listing(table.config[table.stopped > 0])}); their numbers are in no mean.")

@@ -10,7 +10,7 @@ __all__ = ['leave_with', 'default_loss', 'result_names', 'Scorer', 'run_estimato
            'Pulse', 'work', 'again']
 
 # %% ../../nbs/06-lab/10_worker.ipynb #137f7888
-import importlib.metadata, inspect, json, math, os, platform, shutil, subprocess, sys, threading, time, traceback
+import importlib.metadata, inspect, json, math, os, platform, shutil, site, subprocess, sys, sysconfig, threading, time, traceback
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -205,7 +205,11 @@ def context() -> dict:
     names = ['upslope', 'torch', 'fastai', 'numpy', 'scikit-learn']
     found = dict(python=platform.python_version(), **{n: _version(n) for n in names}, system=f'{platform.system()} {platform.machine()}', threads=torch.get_num_threads(),
                  device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu')
-    return found | dict(cpu=_processor(), cores=os.cpu_count()) | _code()
+    return found | dict(cpu=_processor(), cores=os.cpu_count()) | _code() | dict(path=_own_path())
+def _own_path() -> str:
+    "Folders from which this process imports, beside Python's own and its packages'"
+    pythons = [sysconfig.get_path('stdlib'), *site.getsitepackages(), site.getusersitepackages()]
+    return os.pathsep.join(p for p in dict.fromkeys(map(os.path.abspath, sys.path)) if os.path.isdir(p) and not any(Path(p).is_relative_to(o) for o in pythons))
 def _code() -> dict:
     "The commit of the folder that we work in, with '-dirty' if a file that git knows was changed since; empty outside of git, or without git"
     try: said = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'], capture_output=True, text=True)
@@ -295,7 +299,7 @@ def again(path:str, run:int):   # of the store; the run's number
     kept = Store(path).run(run)
     print(kept)
     for k, v in context().items():
-        if kept.context.get(k, v) != v: print(f'{k} was {kept.context[k]}, and is {v} now')
+        if k != 'path' and kept.context.get(k, v) != v: print(f'{k} was {kept.context[k]}, and is {v} now')
     results = execute(Recipe.from_json(kept.body), kept.seed, lambda epoch, values: print(f'epoch {epoch}:', ', '.join(f'{k}={v:.6g}' for k, v in values.items()), flush=True))
     then = kept.results()
     for k, v in results.items(): print(f'{k}={v:.6g}', '' if k not in then else '(the same)' if then[k] == v else f'(was {then[k]:.6g})')

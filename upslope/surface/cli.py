@@ -106,7 +106,7 @@ def queue(store, action, study, workers):
     elif action == 'remove': q.remove(study)
     elif action == 'run': q.run()
     frame = q.frame()
-    print(frame.drop(columns=['added', 'error']).to_string(index=False) if len(frame) else 'The queue is empty.')
+    print(frame.drop(columns=['added', 'error']).to_string(index=False, na_rep='') if len(frame) else 'The queue is empty.')
     for r in frame.itertuples():
         if r.status == 'failed': print(f'\n{r.study}: {r.error}')
     return action == 'run' and (frame.status == 'failed').any()
@@ -122,12 +122,13 @@ def store(action, path, others, to, study, format):
         if hurt: print(f"{len(hurt)} runs have damaged numbers and count as failed: {', '.join(map(str, hurt[:20]))}{', ...' if len(hurt) > 20 else ''}")
         return
     from upslope.lab import Store
-    s = Store(path) if action == 'import' and study and others else _made(path)
+    if action == 'merge': others = [_made(o) for o in others]   # before a new store is made
+    s = Store(path) if others and (action == 'merge' or action == 'import' and study) else _made(path)
     if action == 'check': print('The store is whole: ' + ', '.join(f'{n} {k}' for k, n in s.check_all().items()))
     elif action == 'merge':
-        for o in others: print(f'{o}: {s.merge(_made(o))} runs taken over')
+        for o in others: print(f'{o.path}: {s.merge(o)} runs taken over')
     elif study is None or not others: raise ArgumentError(f'What shall the store {action}, and where?', got=f'upslope store {action}', fix=f'upslope store {action} {path} FOLDER --study NAME --format csv')
-    elif action == 'export': s.export(study, others[0], format)
+    elif action == 'export': s.export(study, others[0], format); print(f'{len(s.runs(study))} runs written to {others[0]}')
     else: print(f'{s.take(study, others[0], format)} runs taken in')
 
 # %% ../../nbs/13-surface/04_cli.ipynb #1ab00004
