@@ -49,6 +49,7 @@ div.cell details.hide, div.cell details.hide > summary, div.cell details.hide > 
 div.cell details.hide > summary > p.admonition-title { font-size: inherit; }
 div.cell details.hide > summary > p.admonition-title::before { display: none; }
 div.cell_output { overflow-x: auto; }
+@media (min-width: 63em) { div.cell_output pre { white-space: pre-wrap; } }
 div.cell_output img { border-radius: 4px; max-width: 100%; height: auto; }
 div.cell_output img[src$=".svg"] { background: #fff; padding: .5rem; }
 div.cell_output table { border: 0; border-collapse: collapse; font-size: 85%; margin: .6rem 0; }
