@@ -28,7 +28,12 @@ from .symbols import Node, Outcome, Symbol, has_symbol, infer, leaves, mapped, r
 # %% ../../nbs/02-layers/04_layer.ipynb #194a0131
 class InputSpec:
     "What an input must be: its rank, or a smallest rank, and the sizes of some axes"
-    def __init__(self, rank:int=None, min_rank:int=None, axes:dict=None, why:str=''):
+    def __init__(self,
+        rank:int=None,      # number of axes; None: any
+        min_rank:int=None,  # at least so many
+        axes:dict=None,     # axis -> its size
+        why:str='',         # for the error
+    ):
         self.rank,self.min_rank,self.axes,self.why = rank,min_rank,dict(axes or {}),why
     ndim = property(lambda self: self.rank)
     min_ndim = property(lambda self: self.min_rank)
