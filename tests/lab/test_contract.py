@@ -308,6 +308,14 @@ def test_one_study_at_a_time(tmp_path):
     finally:
         for p in asked: p.kill(); p.communicate()
 
+def test_a_study_that_somebody_runs_outside_of_the_queue_keeps_its_place(tmp_path):
+    "It is not marked as failed, and the one behind it does not overtake it"
+    from upslope.lab import Queue, Recipe, Study
+    queue = Queue(Store(tmp_path/'s.db'))
+    for name in 'ab': queue.add(Study(name, Recipe('digits', tiny, epochs=1), seeds=1, baselines=None, store=queue.store), workers=1)
+    with queue.store.owned('a'): assert queue.run(show=False) == 0
+    assert queue.frame()[['study', 'status']].values.tolist() == [['a', 'waiting'], ['b', 'waiting']] and queue.frame().error.isna().all() and queue._take()[1] == 'a'
+
 def test_queue_is_first_in_first_out_across_kills(tmp_path):
     "A process that works off the line is killed in each study; the next goes on at the same place"
     from upslope.lab import Queue, Recipe, Study
