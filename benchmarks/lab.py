@@ -3,6 +3,7 @@
     python benchmarks/lab.py                                 40 settings x 5 seeds
     python benchmarks/lab.py --settings 200                  1,000 runs
     python benchmarks/lab.py --settings 4 --epochs 3         to see it work
+    python benchmarks/lab.py --settings 200 --epochs 60      longer runs: starting up weighs less
     python benchmarks/lab.py --only study,plain              some contenders
     python benchmarks/lab.py --overhead                      one run of about ten seconds: by hand and through the worker
 
@@ -10,6 +11,7 @@ Every contender trains the same runs: a network of 64-64-64-10 units on scikit-l
 after each epoch; settings are learning rates and weight decays, drawn once. Each is a program of its own, started one after
 another in changing order, and does the whole: start, imports, data, training on all cores, and a table with mean and standard
 deviation of each setting over its seeds; the study also stores every epoch and tests its differences.
+The last line is the physical limit: the matrix products of all runs at the rate at which this machine multiplies stacks of 64 x 64 matrices.
 Wall clock and, for machines that others use too, CPU time of the program and all its processes; the median over rounds.
 Peers that are not installed are left out: pip install upslope[bench]
 """
@@ -128,6 +130,22 @@ def ray_lightning(pairs, seeds, epochs):
 
 CONTENDERS = dict(study=(study, ()), plain=(plain, ()), joblib_skorch=(joblib_skorch, ('joblib', 'skorch')), ray_lightning=(ray_lightning, ('ray', 'lightning')))
 
+def limit(runs, epochs):
+    "Seconds that the matrix products of all runs take on all cores, and the rate [GFLOP/s] of one"
+    import torch
+    torch.set_num_threads(1)
+    def seconds(*shape):   # of one product of two stacks, the best of several bursts
+        a,b,out,took = torch.randn(32, shape[0], shape[1]),torch.randn(32, shape[1], shape[2]),torch.empty(32, shape[0], shape[2]),[]
+        for _ in range(20):
+            began = time.process_time()
+            for _ in range(20): torch.bmm(a, b, out=out)
+            took.append((time.process_time() - began)/20/32)
+        return min(took)
+    wide,out = seconds(64, 64, 64),seconds(64, 64, 10)
+    x,_,vx,_ = parts(0)
+    step = 5*wide + out + seconds(10, 64, 64) + seconds(64, 10, 64)   # forward, weights, and back to the inputs of all layers but the first
+    return runs*epochs*(len(x)/64*step + len(vx)/64*(2*wide + out))/WORKERS, 2*64**3/wide/1e9
+
 # ---- what the lab adds to one run ----
 def conv():
     from torch import nn
@@ -210,6 +228,7 @@ def main():
         means, note = CONTENDERS[o.one][0](settings(o.settings), o.seeds, o.epochs)
         return print(json.dumps(dict(best=max(means), n=len(means), note=note)))
     names = [n for n in o.only.split(',') if all(importlib.util.find_spec(m) for m in CONTENDERS[n][1])]
+    least,rate = limit(o.settings*o.seeds, o.epochs)
     times,cpu,said = {n: [] for n in names},{n: [] for n in names},{}
     def spent(): used = resource.getrusage(resource.RUSAGE_CHILDREN); return used.ru_utime + used.ru_stime
     for r in range(o.rounds):
@@ -220,10 +239,11 @@ def main():
             if done.returncode: said[n] = done.stderr.strip().splitlines()[-1:]; times[n][-1] = math.nan
             else: said[n] = json.loads(done.stdout.strip().splitlines()[-1])
     wall,work = ({n: statistics.median(t) for n, t in kind.items()} for kind in (times, cpu))
-    def ratio(kind, n): return f"{kind[n]/kind['study']:.1f} x" if 'study' in kind and n != 'study' else ''
+    def ratio(kind, n): return f"{kind[n]/kind['study']:.{1 if kind[n] > kind['study'] else 2}f} x" if 'study' in kind and n != 'study' else ''
     print(f'{o.settings} settings x {o.seeds} seeds, {o.epochs} epochs, {WORKERS} processes; the whole program')
     print(f"{'':<16}{'wall s':>9}{'ms a run':>10}{'over study':>12}{'CPU s':>9}{'over study':>12}  best mean")
     for n in names:
         print(f"{n:<16}{wall[n]:>9.1f}{1000*wall[n]/(o.settings*o.seeds):>10.0f}{ratio(wall, n):>12}{work[n]:>9.1f}{ratio(work, n):>12}  {said[n]['best']:.4f} {said[n]['note']}" if isinstance(said[n], dict) else f'{n:<16} failed: {said[n]}')
+    print(f"{'products alone':<16}{least:>9.1f}{1000*least/(o.settings*o.seeds):>10.0f}{ratio(dict(wall, limit=least), 'limit'):>12}  at {rate:.0f} GFLOP/s a core")
 
 if __name__ == '__main__': main()

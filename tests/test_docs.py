@@ -1,5 +1,5 @@
 "The documentation: built from the notebooks without a warning, no link is lost, and a browser shows it"
-import json, re, subprocess, sys
+import inspect, json, re, subprocess, sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -52,6 +52,26 @@ def test_comments_of_parameters_become_a_table():
     assert docs.meanings(example).splitlines()[2:] == ['| `width` | `3` | of the picture [pixels] |',
         "| `kind` | `'a\\|b'` | as [`nn.Linear`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html) has it |"]
 
+NO_TABLE = {'Shape', 'Part', 'Finding', 'factorial', 'Plot', 'Scorecard', 'EpochLogger', 'LRFinder', 'Profile'}   # made by the library and not by its users, or with fastai's own arguments
+
+def test_public_names_have_a_table_of_what_their_parameters_mean():
+    import upslope
+    bare = set()
+    for name, room in upslope.public_names().items():
+        value = getattr(getattr(upslope, room), name)
+        if not (inspect.isclass(value) or inspect.isroutine(value)): continue
+        given = [p.name for p in docs.parameters(value)[0] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        if given and not docs.meanings(value): bare.add(name)
+    assert bare <= NO_TABLE, bare - NO_TABLE
+
+def test_what_a_parameter_means_comes_from_where_it_is_said():
+    "From the definition itself, from the class that it comes from, from the table of the room"
+    from upslope.layers import Conv2D, Dense, LSTM, RNN
+    table = docs.meanings(Dense)
+    assert '| `kernel_initializer` |' in table and docs.shared('layers')['*_initializer'] in table
+    assert docs.comments(Dense)['units'] in table and docs.shared('layers')['units'] not in table
+    assert docs.comments(RNN)['return_sequences'] in docs.meanings(LSTM) and '| `dilation_rate` |' in docs.meanings(Conv2D)
+
 ELSEWHERE = {   # a name in prose -> the page that its documentation has, as the project's own rule gives it; None: no link
     'nn.Linear': 'https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html',
     'nn.Module.state_dict': 'https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.state_dict',
@@ -65,7 +85,7 @@ ELSEWHERE = {   # a name in prose -> the page that its documentation has, as the
     'keras.Model.fit': 'https://www.tensorflow.org/api_docs/python/tf/keras/Model#fit',
     'np.einsum': 'https://numpy.org/doc/stable/reference/generated/numpy.einsum.html',
     'ValueError': 'https://docs.python.org/3/library/exceptions.html#ValueError',
-    'upslope.layers': docs.SITE + '02-layers/', 'Dense': docs.SITE + '02-layers/dense.html#dense',
+    'upslope.layers': docs.SITE + '02-layers/', 'upslope.train.Population': docs.SITE + '04-train/population.html#population', 'Dense': docs.SITE + '02-layers/dense.html#dense',
     'nn.Lineer': None, 'keras.layers.Densest': None, 'weight_decay': None, 'os.environ.nothing': None, 'torch._C': None, 'settings.ini': None}
 
 @pytest.mark.parametrize('name', ELSEWHERE)
@@ -131,6 +151,7 @@ def address(site):
 def visit(address, browser):
     "Opens pages, one after the other; whatever goes wrong on the way is noted in `visit.wrong`"
     page, wrong = browser.new_page(), []
+    page.set_default_timeout(300_000)   # no machine is so slow; only a failure takes so long
     page.on('pageerror', lambda error: wrong.append(str(error)))
     page.on('console', lambda said: wrong.append(said.text) if said.type in ('error', 'warning') else None)
     # the browser itself aborts pictures that are still on their way when the next page is opened; that is no failure of the site
@@ -168,7 +189,7 @@ def test_the_gallery_shows_its_pictures(visit):
 
 def test_browser_finds_a_name(visit):
     page = visit('search.html?q=ShapeError')
-    page.locator('#search-results li a').first.wait_for(timeout=20_000)
+    page.locator('#search-results li a').first.wait_for()
     assert 'upslope.core.errors.ShapeError' in page.locator('#search-results').inner_text()
     page.wait_for_load_state('networkidle')   # it fetches the pages that it found, for their first words
     page = visit('01-core/seeds.html')

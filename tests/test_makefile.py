@@ -11,8 +11,8 @@ case "$*" in
   "-c "*ensurepip*)    test ! -e no-venv ;;
   "-c"*)               exit 0 ;;
   -V)                  echo "Python 3.8.1" ;;
-  "-m venv"*)          echo venv >> log; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; test ! -e slow-venv || sleep 60; cp "$0" .venv/bin/pip ;;
-  "-m pip"*)           echo "pip $*" >> log; test ! -e slow || { touch started; sleep 60; }; test ! -e offline ;;
+  "-m venv"*)          echo venv >> log; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; test ! -e slow-venv || sleep 900; cp "$0" .venv/bin/pip ;;
+  "-m pip"*)           echo "pip $*" >> log; test ! -e slow || { touch started; sleep 900; }; test ! -e offline ;;
   *)                   echo "ran $*" >> log ;;
 esac
 '''
@@ -26,7 +26,7 @@ def tree(tmp_path, root):
 
 ENV = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS')}   # when `make test` calls us
 
-def make(tree, *args): return subprocess.run(['make', *args, 'PYTHON=./python'], cwd=tree, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+def make(tree, *args): return subprocess.run(['make', *args, 'PYTHON=./python'], cwd=tree, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
 
 def done(tree):
     "What was done since the last call"
@@ -75,7 +75,7 @@ def test_a_failed_update_leaves_no_old_stamp(tree):
 def test_an_interrupted_installation_is_done_again(tree, moment, again, how):
     (tree/moment).touch()
     process = subprocess.Popen(['make', 'demo', 'PYTHON=./python'], cwd=tree, env=ENV, start_new_session=True, preexec_fn=heeds_interrupts, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.time() + 30
+    until = time.time() + 300
     while not (tree/('started' if moment == 'slow' else '.venv/bin/python')).exists():
         assert time.time() < until, 'the installation did not start'
         time.sleep(.02)

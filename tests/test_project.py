@@ -122,7 +122,7 @@ def installed(built, tmp_path_factory):
     (site/'dependencies.pth').write_text('\n'.join(p for p in sys.path if p.endswith('site-packages')) + '\n')
     env = {name: value for name, value in os.environ.items() if name not in ('PYTHONPATH', 'IN_TEST')} | dict(PATH=f"{home/'env'/'bin'}{os.pathsep}{os.environ['PATH']}", COLUMNS='120')
     def run(*command, cwd=home, code=0):
-        done = subprocess.run([home/'env'/'bin'/command[0], *command[1:]], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([home/'env'/'bin'/command[0], *command[1:]], cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + (done.stderr if code else '')
     run.home = home

@@ -6,7 +6,8 @@ the code itself folded. A warning of Sphinx or a link that leads nowhere is an e
 """
 import ast, inspect, re, shutil, sys
 from base64 import b64decode
-from functools import partial
+from fnmatch import fnmatch
+from functools import cache, partial
 from html import escape
 from html.parser import HTMLParser
 from importlib import import_module
@@ -48,6 +49,7 @@ div.cell details.hide, div.cell details.hide > summary, div.cell details.hide > 
 div.cell details.hide > summary > p.admonition-title { font-size: inherit; }
 div.cell details.hide > summary > p.admonition-title::before { display: none; }
 div.cell_output { overflow-x: auto; }
+@media (min-width: 63em) { div.cell_output pre { white-space: pre-wrap; } }
 div.cell_output img { border-radius: 4px; max-width: 100%; height: auto; }
 div.cell_output img[src$=".svg"] { background: #fff; padding: .5rem; }
 div.cell_output table { border: 0; border-collapse: collapse; font-size: 85%; margin: .6rem 0; }
@@ -91,12 +93,26 @@ def call(symbol):
 
 def cell_of(text): return ' '.join(text.split()).replace('|', '\\|')
 
+@cache
+def shared(room):
+    "What arguments mean that many definitions of a room share, from the table on the room's own page: name or pattern -> meaning"
+    index = next((ROOT/'nbs').glob(f'[0-9]*-{room}/index.ipynb'), None)
+    return dict(re.findall(r'^\| `([\w*]+)` \| (.*) \|$', '\n'.join(cell.source for cell in read_nb(index).cells if cell.cell_type == 'markdown'), flags=re.M)) if index else {}
+
+def comments(symbol):
+    "Beside the parameters of a definition: name -> what its comment says"
+    return {name: of['docment'] for name, of in docments(symbol, full=True).items() if isinstance(of.get('docment'), str)}
+
 def meanings(symbol):
-    "A table of the comments beside the parameters, if there are any"
-    said = {name: of.get('docment') for name, of in docments(symbol, full=True).items()}
+    "A table of the comments beside the parameters, if there are any; where there is none, that of the class it comes from counts, then what the room says"
+    said, common = comments(symbol), shared((symbol.__module__ or '').partition('.')[2].partition('.')[0]) if hasattr(symbol, '__module__') else {}
+    for base in symbol.__mro__[1:] if isinstance(symbol, type) else ():
+        if base.__module__.startswith(f"{INI['lib_name']}.") and '__init__' in vars(base): said = {**comments(base), **said}
     given = {p.name: '' if p.default is p.empty else f'`{cell_of(show(p.default))}`' for p in parameters(symbol)[0]}
+    for name in given:
+        if name not in said and (like := name if name in common else next((pattern for pattern in common if fnmatch(name, pattern)), None)): said[name] = common[like]
     if not isinstance(symbol, type): given['return'] = ''
-    rows = [(f'`{name}`' if name != 'return' else 'returns', default, LINKS.linkify(cell_of(said[name]))) for name, default in given.items() if isinstance(said.get(name), str)]
+    rows = [(f'`{name}`' if name != 'return' else 'returns', default, LINKS.linkify(cell_of(said[name]))) for name, default in given.items() if name in said]
     if not any(default for _, default, _ in rows): rows = [(name, meaning) for name, _, meaning in rows]
     title = ('Parameter', 'Default', 'Meaning') if rows and len(rows[0]) == 3 else ('Parameter', 'Meaning')
     return '\n'.join(f"| {' | '.join(row)} |" for row in [title, ['---']*len(title), *rows]) if rows else ''

@@ -178,6 +178,7 @@ def test_read_only_for_somebody_else(tmp_path):
         from upslope.core import StoreError
         from upslope.lab.store import Store
         import upslope.lab.claims
+        Store(sys.argv[1]).close()   # loads what Python loads late: its own files may be out of that user's reach
         os.setuid(65534)
         try: Store(sys.argv[1]).claim('s'); print('claimed')
         except StoreError as e: print(str(e).splitlines()[0], e.reason)

@@ -144,9 +144,9 @@ def test_a_group_goes_on_where_its_worker_was_killed(models, tmp_path, monkeypat
 
 def test_an_error_at_the_end_of_one_is_its_own(models, tmp_path, monkeypatch):
     final = planner.final_numbers
-    def breaks(model, member, dls, score):
+    def breaks(model, member, dls, score, known=None):
         if member.i == 1: raise ValueError('no score for this one')
-        return final(model, member, dls, score)
+        return final(model, member, dls, score, known)
     monkeypatch.setattr(planner, 'final_numbers', breaks)
     store = queued(tmp_path, models.net, [dict(lr=.01), dict(lr=.02)])
     work(store.path, 's', planner=Planner('population'))

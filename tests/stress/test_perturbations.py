@@ -106,3 +106,26 @@ def test_snow_falls_downwards_and_fog_is_lighter_than_the_night():
     snow, fog = at('snow', 4., night), at('fog', 4., night + torch.linspace(0, 1, 32)[:, None])
     assert snow.diff(dim=1).abs().mean() < .8*snow.diff(dim=2).abs().mean()   # streaks run from above to below
     assert fog[:, :, 0].mean() > .05 and fog.max() <= 1 + 1e-5
+
+def test_spatter_and_saturation_have_the_authors_tables_and_mud_is_scikit_image_s():
+    from scipy.ndimage import gaussian_filter
+    from upslope.stress.weather import _at
+    small, large = torch.zeros(1, 32, 32, 3), torch.zeros(1, 224, 224, 3)
+    assert _at('spatter', small, 3) == pytest.approx([.65, .3, 1, .69, .5]) and _at('spatter', large, 5) == pytest.approx([.67, .4, 1, .65, 1.5])
+    assert _at('saturate', small, 5) == pytest.approx([2.5, .2]) and _at('saturate', large, 4) == pytest.approx([5, .1])
+    out = at('spatter', 5., torch.ones(1, 224, 224, 3))[0].numpy()
+    noise = .67 + .4*torch.randn(1, 224, 224, 1, generator=torch.Generator().manual_seed(0))[0, :, :, 0]
+    m = gaussian_filter((gaussian_filter(noise.double().numpy(), 1., mode='nearest', truncate=4) > .65).astype(float), 1.5, mode='nearest', truncate=4)
+    m[m < .8] = 0
+    np.testing.assert_allclose(out, 1 - m[..., None]*(1 - np.array([63, 42, 20])/255), atol=2e-4)
+    assert 'saturate' not in perturbations('image', (28, 28, 1)) and 'saturate' in perturbations('image', (28, 28, 3))
+
+def test_saturation_is_matplotlib_s_hsv_and_spatter_passes_from_water_to_mud_without_a_jump():
+    from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
+    x = torch.rand(2, 80, 80, 3, generator=torch.Generator().manual_seed(0)); x[0, 0] = .5
+    for level, (factor, more) in enumerate([(.3, 0), (.1, 0), (2, 0), (5, .1), (20, .2)], 1):
+        hsv = rgb_to_hsv(x.numpy()); hsv[..., 1] = np.clip(hsv[..., 1]*factor + more, 0, 1)
+        np.testing.assert_allclose(at('saturate', float(level), x), hsv_to_rgb(hsv), atol=1e-5)
+    for level in (3., 4.): assert (at('spatter', level - 1e-4, x) - at('spatter', level + 1e-4, x)).abs().mean() < 1e-3
+    assert (at('spatter', 3.5, x) - (at('spatter', 3., x) + at('spatter', 4., x))/2).abs().max() < 1e-5
+    one = at('spatter', 2., x[..., :1]*0); assert .6*.8 < one.max() <= .6*.9 and one.min() == 0    # grey water on pictures of one channel

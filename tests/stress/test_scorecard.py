@@ -61,3 +61,14 @@ def test_a_list_of_models_is_their_mean_and_its_interval_counts_the_seeds():
     assert min(points) <= p.model.point.point <= max(points) and p.model.point.high - p.model.point.low > 0 and p.baseline.by_model.shape[1] == 1
     assert card.table().push.tolist() == ['rotation'] and '3 models break first' in str(card)
     assert not set(card.history().columns) - {'subject', 'push', 'severity', 'draw', 'score'}
+
+def test_few_models_stretch_the_interval_as_t_does_and_many_hardly():
+    from upslope.stress.breaking import _stretch
+    from scipy import stats
+    rng = np.random.default_rng(0)
+    both = rng.normal(3, 1, 200_000)
+    for k in (2, 5, 50):   # all of the variance is the models'; half of it; none
+        assert abs(_stretch(both, np.full(9, 3.), k, .95) - stats.t.ppf(.975, k-1)/stats.norm.ppf(.975)) < .02*stats.t.ppf(.975, k-1)
+        assert abs(_stretch(both, rng.normal(3, .5**.5, 200_000), k, .95) - stats.t.ppf(.975, 4*(k-1))/stats.norm.ppf(.975)) < .03
+        assert _stretch(both, both, k, .95) == 1.
+    assert _stretch(np.full(9, np.inf), np.full(9, np.inf), 5, .95) == 1.

@@ -56,7 +56,7 @@ print('TOLD' + json.dumps(told))
 def told(tmp_path_factory):
     "case -> the error's kind and words, in a process in which none of the packages can be imported"
     env = {**os.environ, 'PYTHONPATH': str(project.ROOT)}
-    done = subprocess.run([sys.executable, '-c', SCRIPT, json.dumps([list(ABSENT), list(CASES)])], cwd=tmp_path_factory.mktemp('bare'), env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, '-c', SCRIPT, json.dumps([list(ABSENT), list(CASES)])], cwd=tmp_path_factory.mktemp('bare'), env=env, capture_output=True, text=True, timeout=900)
     assert 'TOLD' in done.stdout, done.stderr
     return json.loads(done.stdout.partition('TOLD')[2])
 

@@ -18,10 +18,16 @@ learn = Learner(loaders(sources.digits(), batch_size=32), model, 'cross_entropy'
 live = LiveLearner()"""
 STUDY = """from upslope.lab import Recipe, Study
 from upslope.surface import LiveStudy
-from upslope.surface.demo import dense
-study = Study('widths', Recipe('digits', dense, epochs=2), dict(width=[.1, .2, .5]), seeds=200, baselines=None, store='store.db')"""
+def unhurried(width:float=1.):
+    "No machine is so fast that the study ends before the test"
+    import time
+    from upslope.surface.demo import dense
+    time.sleep(1)
+    return dense(width)
+study = Study('widths', Recipe('digits', unhurried, epochs=2), dict(width=[.1, .2, .5]), seeds=200, baselines=None, store='store.db')"""
+PATIENCE = 300   # [s]: no machine is so slow; only a failure takes so long
 FITS = [FIT, "learn.fit(100_000, 1e-3, cbs=live)", "print('kept', len(learn.recorder.rows) > 0, live.status)"]
-NOTEBOOKS = {'notebook': FITS, 'fit': FITS, 'study': [STUDY, "live = LiveStudy(study).run(workers=1)\nlive"]}
+NOTEBOOKS = {'notebook': FITS, 'fit': FITS, 'study': [STUDY, "live = LiveStudy(study).run(workers=1, engine='loop')\nlive"]}
 
 @pytest.fixture(scope='module')
 def jupyter(root, tmp_path_factory):
@@ -35,21 +41,21 @@ def jupyter(root, tmp_path_factory):
         server = subprocess.Popen([sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--allow-root', '--notebook-dir', home, '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'],
                                   env=env, cwd=home, stdout=log, stderr=log, start_new_session=True)
         try:
-            until = time.time() + 60
+            until = time.time() + PATIENCE
             while not (found := list(home.glob('.runtime/jpserver-*.json'))) or not found[0].read_text().strip().endswith('}'):
                 assert server.poll() is None and time.time() < until, (home/'log').read_text()[-2000:]
                 time.sleep(.1)
             yield json.loads(found[0].read_text())
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(PATIENCE)
 
 SHOTS = os.environ.get('UPSLOPE_SHOTS')   # a folder for the screenshots; a temporary one, if it is not set
 
 @pytest.fixture
 def page(browser, tmp_path, request):
     page = browser.new_page(viewport=dict(width=1200, height=1000))
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(1000*PATIENCE)
     page.shoot = lambda name: page.screenshot(path=Path(SHOTS or tmp_path)/f'{name}.png')
     yield page
     page.shoot(f'{request.node.name}_end')
@@ -60,7 +66,7 @@ def run_all(page):
     ready = page.get_by_text('Python 3 (ipykernel) | Idle').or_(page.locator('.jp-NotebookKernelStatus-info'))   # of Lab, of Notebook; before, it would ask which kernel to take
     ready.first.wait_for()
     which = page.get_by_role('button', name='Select', exact=True)   # on a slow machine it asks all the same
-    until, ask = time.time() + 120, 0
+    until, ask = time.time() + PATIENCE, 0
     while page.locator('.jp-CodeCell .jp-InputPrompt').first.inner_text().strip() in ('', '[ ]:'):   # a queued cell says [*]
         assert time.time() < until, 'no cell begins to run'
         if which.count(): which.click()
@@ -70,13 +76,12 @@ def run_all(page):
             ask = time.time() + 15
         time.sleep(.1)
 
-def seconds_until(said, wanted, at_most=60):
+def wait_until(said, wanted):
     "Waits until what `said()` gives matches `wanted`"
-    began = time.time()
+    until = time.time() + PATIENCE
     while not re.search(wanted, text := said()):
-        assert time.time() - began < at_most, f'{wanted!r} did not come; last: {text[:400]!r}'
+        assert time.time() < until, f'{wanted!r} did not come; last: {text[:400]!r}'
         time.sleep(.1)
-    return time.time() - began
 
 def test_the_server_is_for_this_machine_and_those_who_have_the_token(jupyter):
     from urllib.error import HTTPError
@@ -92,24 +97,24 @@ def test_a_fit_moves_pauses_and_stops(place, jupyter, page):
     view = page.locator('.upslope-live')
     view.first.wait_for()
     line = view.first.locator('div').first.inner_text
-    seconds_until(line, r'training · epoch \d+ of 100000.*samples/s')
+    wait_until(line, r'training · epoch \d+ of 100000.*samples/s')
     first = line()
-    seconds_until(lambda: 'same' if line() == first else 'moved', 'moved', 10)
+    wait_until(lambda: 'same' if line() == first else 'moved', 'moved')
     page.get_by_role('button', name='Pause').click()
-    seconds_until(line, '^paused', 10)
+    wait_until(line, '^paused')
     still = line()
     time.sleep(.8)
     assert line() == still, 'it went on while paused'
     page.get_by_role('button', name='Go on').click()
-    seconds_until(line, '^training', 10)
+    wait_until(line, '^training')
     page.shoot(f'live_{place[:3]}')
     page.get_by_role('button', name='Stop').click()
-    seconds_until(line, '^stopped after', 10)
+    wait_until(line, '^stopped after')
     page.get_by_text('kept True stopped').wait_for()
     assert view.count() == 1 and page.get_by_role('button', name='Stop').count() == 0
     page.get_by_role('menuitem', name='File', exact=True).click()
     page.get_by_role('menuitem', name=re.compile('^Save Notebook(?! As)')).click()
-    seconds_until((Path(jupyter['root_dir'])/place.rpartition('/')[2]).read_text, 'stopped after', 20)
+    wait_until((Path(jupyter['root_dir'])/place.rpartition('/')[2]).read_text, 'stopped after')
     page.reload()
     view.first.wait_for()
     assert line().startswith('stopped after') and view.locator('svg').count() == 3
@@ -122,9 +127,9 @@ def test_a_study_moves_opens_a_run_and_survives_a_reload(jupyter, page):
     view.first.wait_for()
     first_line = view.first.locator('div').first.inner_text
     def ended(): return int(re.search(r'(\d+) of \d+ runs ended', first_line())[1])
-    seconds_until(first_line, r'\b[1-9]\d* of \d+ runs ended')
+    wait_until(first_line, r'\b[1-9]\d* of \d+ runs ended')
     before = ended()
-    seconds_until(lambda: str(ended() > before), 'True', 60)
+    wait_until(lambda: str(ended() > before), 'True')
     assert 'best so far' in view.first.inner_text() and 'next: ' in view.first.inner_text()
     page.get_by_title('Show the run').click()
     page.get_by_text(re.compile(r'^run \d+: .*, seed')).first.wait_for()
@@ -134,7 +139,7 @@ def test_a_study_moves_opens_a_run_and_survives_a_reload(jupyter, page):
     page.reload()
     view.first.wait_for()
     before = ended()
-    seconds_until(lambda: str(ended() > before), 'True', 60)   # the view is alive again
+    wait_until(lambda: str(ended() > before), 'True')   # the view is alive again
     page.get_by_role('button', name='Stop study').click()
-    seconds_until(page.locator('.jp-Notebook').inner_text, 'KeyboardInterrupt', 20)
+    wait_until(page.locator('.jp-Notebook').inner_text, 'KeyboardInterrupt')
     page.shoot('study_reloaded')

@@ -13,13 +13,13 @@ def live(tmp_path, monkeypatch):
     store.add_runs('seen', pd.DataFrame(dict(config=[*'aaabbbccc'], seed=[0, 1, 2]*3, valid_accuracy=[.5, .6, .7, .7, .8, .9, .1, .2, .3])))
     live = LiveStudy('seen', store, every=.01)
     live.may_end = threading.Event()
-    monkeypatch.setattr(type(live.study), 'run', lambda self, **_: live.may_end.wait(60))
+    monkeypatch.setattr(type(live.study), 'run', lambda self, **_: live.may_end.wait(900))
     yield live
     live.may_end.set()
     live._watching = False
 
 def until(holds):
-    end = time.time() + 60
+    end = time.time() + 300
     while not holds():
         assert time.time() < end
         time.sleep(.01)

@@ -3,16 +3,16 @@ import os, re, time
 from queue import Empty
 import pytest
 from jupyter_client.manager import start_new_kernel
-from test_jupyter import FIT
+from test_jupyter import FIT, PATIENCE
 
 RUN = "learn.fit(100_000, 1e-3, cbs=live); print('kept', len(learn.recorder.rows) > 0, live.status)"
 
 class FrontEnd:
     "Keeps the state of each widget, as a front end does, from the kernel's messages"
     def __init__(self, client): self.client,self.widgets,self.printed,self.shown = client,{},'',[]
-    def hear(self, until, at_most=30):
+    def hear(self, until):
         "Take in messages until `until()` is true"
-        end = time.time() + at_most
+        end = time.time() + PATIENCE
         while not until():
             assert time.time() < end, (self.line(), self.printed)
             try: message = self.client.get_iopub_msg(timeout=.2)
@@ -32,8 +32,8 @@ class FrontEnd:
 
 @pytest.fixture(scope='module')
 def client(root):
-    manager, client = start_new_kernel(kernel_name='python3', env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'})
-    client.execute_interactive(FIT, timeout=120)
+    manager, client = start_new_kernel(kernel_name='python3', env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}, startup_timeout=PATIENCE)
+    client.execute_interactive(FIT, timeout=PATIENCE)
     yield client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -77,7 +77,7 @@ def test_a_click_while_the_view_is_being_drawn_is_shown_too():
             drawn.append(self.paused)
             if len(drawn) <= 2: self.pause()   # while it is drawn; then, since it says so, go on
     live = Clicked()
-    late = Timer(10, live.stop)
+    late = Timer(PATIENCE, live.stop)
     late.start()
     Learner(loaders(sources.digits()), nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), 'cross_entropy', 'adam', verbose=False).fit(1, cbs=live)
     late.cancel()

@@ -174,7 +174,7 @@ def _last(o): return o.items[-1].number if type(o) is Axes and o.items and type(
 def _other_units(f, n):
     while isinstance(f, Chain): f = f.parts[-1]
     f = f.function if isinstance(f, Lifted) else f
-    if n and isinstance(f, nn.Linear): return f'Linear({f.in_features}, {n})'
+    if n and isinstance(f, nn.Linear): return f'LazyLinear({n})' if isinstance(f, nn.LazyLinear) else f'Linear({f.in_features}, {n})'
     if n and hasattr(f, 'units'): return f'{type(f).__name__}({n})'
 
 def residual(f:Function[A, A]) -> Function[A, A]:

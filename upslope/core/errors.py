@@ -28,7 +28,13 @@ def explain(
 
 class UpslopeError(Exception):
     "The base of all of upslope's own errors; its arguments are those of `explain`"
-    def __init__(self, what:str, got=None, need=None, have=None, fix:str=None):
+    def __init__(self,
+        what:str,      # what cannot be done, in a sentence
+        got=None,      # what was given
+        need=None,     # what is wanted instead
+        have=None,     # what there is to choose from
+        fix:str=None,  # something to type, if it is surely right
+    ):
         super().__init__(explain(what, got, need, have, fix))
         self.got,self.need,self.have,self.fix = got,need,have,fix
     def __reduce__(self): return _rebuild, (type(self), self.args, self.__dict__)   # errors cross process borders

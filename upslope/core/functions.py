@@ -22,7 +22,7 @@ from .code import Code, written_zeros
 from .errors import ArgumentError, ShapeError
 from .joints import does_not_meet, name_of, who
 from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, parse_structure, shown, shown_signature, size
-from .tracing import by_rule, shown_line, signature_of, trace, users_line
+from .tracing import by_rule, initialize_for, shown_line, signature_of, trace, users_line, waits
 from .unification import Mismatch, Unifier, tensors
 
 # %% ../../nbs/01-core/09_functions.ipynb #15d5d86f
@@ -334,6 +334,7 @@ class Combinator(Function[A, B]):
         u.settle()
         for depth, path, part, takes, _, _ in walk.rows:
             if isinstance(part, Function): part.made_for(u(takes))
+            elif waits(part): initialize_for(part, u(takes))
         if isinstance(self, Function): self.made_for(u(structure))
         self.__dict__['_made'] = True
     def _ready(self):

@@ -67,7 +67,7 @@ def mend(m:Mismatch, given, needed, left, right) -> str | None:
         if isinstance(right, nn.Linear): return f'Linear({x}, {right.out_features})'
         units = getattr(left, 'units', None)
         if units == x: return f'{type(left).__name__}({y})'
-        if isinstance(left, nn.Linear): return f'Linear({left.in_features}, {y})'
+        if isinstance(left, nn.Linear): return f'LazyLinear({y})' if isinstance(left, nn.LazyLinear) else f'Linear({left.in_features}, {y})'
     channels = getattr(right, 'in_channels', None)
     if channels is not None and leadless and len(a) == len(b) and len(a) > 2 and size(a[1]).number not in (None, channels): return f'{type(right).__name__}({size(a[1]).number}, {right.out_channels}, ...)'
 

@@ -100,10 +100,16 @@ def unroll(
 ) -> Function:
     "`f` at each step, its state handed on: all outputs"
     return Unroll(f, axis)
-def unroll_last(f:Function, axis:int=1) -> Function:
+def unroll_last(
+    f:Function,  # a step
+    axis:int=1,  # the axis of time
+) -> Function:
     "`f` at each step, its state handed on: the last output"
     return Unroll(f, axis, last=True)
-def fold(f:Function, axis:int=1) -> Function:
+def fold(
+    f:Function,  # of (input, state), to the next state
+    axis:int=1,  # the axis of time
+) -> Function:
     "`f` of (input, state) at each step, from zeros: the last state"
     return zero_state(unroll_last(recurrently(f), axis))
 

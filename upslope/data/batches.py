@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/03-data/batches.html.md"""
 __all__ = ['Batches', 'import_fastai', 'loaders', 'tune_loader']
 
 # %% ../../nbs/03-data/06_batches.ipynb #5e0409c6
-import time, warnings
+import gc, time, warnings
 import torch
 
 # %% ../../nbs/03-data/06_batches.ipynb #5e8850fe
@@ -104,9 +104,14 @@ class Batches:
 # %% ../../nbs/03-data/06_batches.ipynb #a403e633
 def import_fastai():
     "Import fastai's data and training parts without the warning that PyTorch gives about fastai's scripted functions"
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', '.*torch.jit.script.*')
-        import fastai.learner
+    collects = gc.isenabled()
+    gc.disable()   # nothing of a million new objects is garbage, and to look for it takes a fifth of the time
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*torch.jit.script.*')
+            import fastai.learner
+    finally:
+        if collects: gc.enable()
 
 # %% ../../nbs/03-data/06_batches.ipynb #dbcd3636
 def loaders(

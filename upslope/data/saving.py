@@ -69,7 +69,10 @@ def _content(meta):
 
 def _fits(content, data): return data.exists() and _digest(content['state'], data.read_bytes()) == content['sha256']
 
-def save_state(path, state):
+def save_state(
+    path,   # without suffix
+    state,  # dicts, lists, tuples, numbers, texts and tensors
+):
     "Write nested plain data with tensors as `path.safetensors` and `path.json`, whole or not at all"
     from safetensors.torch import save
     path,tensors = Path(path),{}
@@ -86,7 +89,9 @@ def save_state(path, state):
     if spare != data: os.replace(spare, data)
     sync(path.parent)
 
-def load_state(path):
+def load_state(
+    path,  # without suffix, as given to `save_state`
+):
     "What `save_state` wrote, or a `StoreError` that says what is wrong with it"
     from safetensors.torch import load_file
     path = Path(path)

@@ -141,7 +141,10 @@ class Pad(Step):
 # %% ../../nbs/03-data/04_tables.ipynb #ed202fd6
 class Windows(Step):
     "A series `(time, features)` as windows `(windows, length, features)`"
-    def __init__(self, length:int, stride:int=1):
+    def __init__(self,
+        length:int,    # of a window [steps]
+        stride:int=1,  # from one window to the next [steps]
+    ):
         super().__init__()
         if length < 1 or stride < 1: raise ArgumentError('A window has a length and a stride.', got=f'{length=}, {stride=}', need='>= 1')
         self.length,self.stride = length,stride
@@ -175,7 +178,9 @@ def _images(step, x):
 class RandomMirror(Step):
     "Mirror each image left to right with probability `p`, in training"
     split_idx,reversible = 0,False
-    def __init__(self, p:float=.5):
+    def __init__(self,
+        p:float=.5,  # how likely, 0 to 1
+    ):
         super().__init__()
         if not 0 <= p <= 1: raise ArgumentError('A probability lies between 0 and 1.', got=f'{p=}')
         self.p = p
@@ -184,7 +189,10 @@ class RandomMirror(Step):
 class RandomShift(Step):
     "Move each image by up to `pixels` in both directions, in training; what comes in is `fill`"
     split_idx,reversible = 0,False
-    def __init__(self, pixels:int=1, fill:float=0.):
+    def __init__(self,
+        pixels:int=1,   # at most so far
+        fill:float=0.,  # the value of what comes in
+    ):
         super().__init__()
         if pixels < 0: raise ArgumentError('A shift is a number of pixels.', got=f'{pixels=}', need='>= 0')
         self.pixels,self.fill = pixels,fill

@@ -34,7 +34,19 @@ METHODS = dict(saliency=_saliency, input_x_gradient=_gradient_times_input, integ
 
 class Attribution:
     "For each input of each row, what it has to do with the output"
-    def __init__(self, x, values, target, method, rows, delta=None, change=None, n_steps=None, features=(), name=str, baseline=None):
+    def __init__(self,
+        x,              # the rows that were explained
+        values,         # for each input what it contributes, shaped as `x`
+        target,         # (rows,) the output that is explained
+        method,         # the name of the method
+        rows,           # their numbers
+        delta=None,     # (rows,) completeness error; None: the method has none
+        change=None,    # (rows,) the change of the output that `values` should add up to
+        n_steps=None,   # of the integral
+        features=(),    # names of the columns of a table
+        name=str,       # of a class, from its number
+        baseline=None,  # what the rows are compared with
+    ):
         self.x,self.values,self.target,self.method,self.rows,self.delta,self.change,self.n_steps,self.features,self.name,self.baseline = x,values,target,method,rows,delta,change,n_steps,features,name,baseline
     def __repr__(self):
         whole = '' if self.delta is None else f'; parts add up to the change of the output within {np.abs(self.delta).max():.2g} (changes up to {np.abs(self.change).max():.2g}), {self.n_steps} steps'

@@ -131,7 +131,12 @@ def outliers(
     return pd.DataFrame(dict(factor=factor[order], target=[label(ys[0][i]) for i in order], far_out=(beyond[order] > whisker).sum(1), column=[name(column[i]) for i in order], value=m[order, column[order]]),
                         index=pd.Index(order, name='row'))
 
-def plot_outliers(data, k:int=6, part:str='train', **kwargs):
+def plot_outliers(
+    data,              # a Dataset, or what has loaders
+    k:int=6,           # how many rows
+    part:str='train',  # 'train', 'valid' or 'test'
+    **kwargs
+):
     "The rows that are least like the others, drawn; arguments as in `outliers`"
     import matplotlib.pyplot as plt
     parts,_,features = _parts(data, kwargs.get('limit', 5000))

@@ -161,7 +161,12 @@ def _card(f):
 # %% ../../nbs/05-inspection/06_doctor.ipynb #18684919
 class Diagnosis:
     "What was found, what is in order, and what could not be checked"
-    def __init__(self, findings, passed, skipped, seconds):
+    def __init__(self,
+        findings,  # what is odd, gravest first
+        passed,    # rules that found nothing
+        skipped,   # rule -> why it could not be checked
+        seconds,   # that it took
+    ):
         self.findings,self.passed,self.skipped,self.seconds = findings,passed,skipped,seconds
     def __len__(self): return len(self.findings)
     def __iter__(self): return iter(self.findings)

@@ -58,7 +58,16 @@ _COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#
 
 class Projection:
     "Rows in two dimensions"
-    def __init__(self, xy, layer, method, axes, labels=None, predicted=None, names=None, values=None):
+    def __init__(self,
+        xy,              # (rows, 2) the places
+        layer,           # whose activations these are
+        method,          # 'pca', 'tsne' or 'umap'
+        axes,            # what the two axes show
+        labels=None,     # (rows,) true classes
+        predicted=None,  # (rows,) predicted classes
+        names=None,      # of a class, from its number
+        values=None,     # (rows, units) the activations that were laid out
+    ):
         self.xy,self.layer,self.method,self.axes,self.labels,self.predicted,self.names,self.values = xy,layer,method,axes,labels,predicted,names,values
     def trustworthiness(self, k:int=5) -> float:
         "Are the neighbours in the picture neighbours in the layer? 1: all of them; 0.5: about as random"

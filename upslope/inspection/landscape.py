@@ -99,7 +99,15 @@ class _Field:
 # %% ../../nbs/05-inspection/12_landscape.ipynb #ef48b04f
 class Surface:
     "Losses on a line or a grid"
-    def __init__(self, axes, loss, how, labels, path=None, path_loss=None, explained=None):
+    def __init__(self,
+        axes,            # one or two arrays of places
+        loss,            # at each place
+        how,             # the points were computed, and why so
+        labels,          # of the axes
+        path=None,       # (points, 2) where the training went
+        path_loss=None,  # at each of these points
+        explained=None,  # share of the path's variance that each axis shows
+    ):
         self.axes,self.loss,self.how,self.labels,self.path,self.path_loss,self.explained = axes,loss,how,labels,path,path_loss,explained
     def __repr__(self): return f"Surface({' x '.join(map(str, self.loss.shape))} points, loss {np.nanmin(self.loss):.4g} to {np.nanmax(self.loss):.4g}" + (f"; {self.how['reason']})" if self.how['reason'].startswith('vmap') else ')')
     @property

@@ -104,7 +104,15 @@ def _ece(confidence, right, edges):
 
 class Calibration:
     "Confidence against the share of right answers"
-    def __init__(self, confidence, right, bins=10, equal_size=False, level=.95, resamples=1000, seed=0):
+    def __init__(self,
+        confidence,        # (rows,) probability of the predicted class
+        right,             # (rows,) was it that class?
+        bins=10,           # of confidence
+        equal_size=False,  # bins with equally many rows, not equally wide ones?
+        level=.95,         # of the intervals
+        resamples=1000,    # bootstrap samples for the interval of the error
+        seed=0,            # of the bootstrap
+    ):
         import pandas as pd
         from scipy.stats import beta
         if bins < 1: raise ArgumentError('Rows must fall into a bin.', got=f'{bins=}', need='>= 1')

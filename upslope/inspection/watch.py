@@ -402,7 +402,12 @@ def first_nonfinite(model, xs):
 # %% ../../nbs/05-inspection/03_watch.ipynb #2b2578b3
 class LoopWatch(Watch):
     "`Watch` for a loop of your own"
-    def __init__(self, model, opt, loss_func=None, **kwargs):
+    def __init__(self,
+        model,           # the model that is trained
+        opt,             # its optimizer
+        loss_func=None,  # None: losses row by row are not recorded
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self.model_,self.opt_,self.given = model,opt,loss_func
         self.modal = any(is_dropout(m) or is_batchnorm(m) for m in model.modules())

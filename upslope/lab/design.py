@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 from ..core.errors import ArgumentError, unknown
 from .axes import Only, check_axes, ordered, pick, values_of
-from .recipe import Recipe, as_json, show
+from .recipe import Recipe, key_of, as_json, show
 from .store import Config
 
 # %% ../../nbs/06-lab/05_design.ipynb #5fa0c577
@@ -220,7 +220,10 @@ def factorial(fraction:float=1) -> Design:   # fraction: 1, 1/2, 1/4, ...
 def random(n:int, seed:int=0) -> Design:
     "`n` configurations drawn at random, beside the base"
     return Design('random', dict(n=n, seed=seed))
-def latin_hypercube(n:int, seed:int=0) -> Design:
+def latin_hypercube(
+    n:int,       # configurations
+    seed:int=0,  # of the draw
+) -> Design:
     "`n` configurations, one in each of n slices of every axis, beside the base"
     return Design('latin_hypercube', dict(n=n, seed=seed))
 
@@ -228,13 +231,16 @@ VARY = ('lr', 'weight_decay', 'schedule', 'epochs', 'placebo')   # of a recipe's
 
 def family(
     recipe:Recipe,
-) -> str:   # None: it is trained alone
+    text:str=None,   # the recipe's own, if it is known
+) -> str:            # None: it is trained alone
     "A name that recipes have in common if their runs may be one program: all is equal but `VARY` and the model's real numbers"
     if recipe.is_estimator: return None
-    own = {k: v for k, v in as_json(recipe.own).items() if k not in VARY}
-    args = {k: 'a real number' if isinstance(v, float) else v for k, v in as_json(recipe.args).items()}
+    parts = json.loads(text or recipe.to_json())
+    own = {k: v for k, v in parts['own'].items() if k not in VARY}
+    args = {k: 'a real number' if isinstance(v, float) else v for k, v in parts['args'].items()}
     return hashlib.sha256(json.dumps([own, args], sort_keys=True).encode()).hexdigest()[:16]
 
 def to_config(variant:Variant, step:int, kind:str='model') -> Config:
     "The variant as the store keeps it"
-    return Config(variant.label, variant.recipe.key, variant.recipe.to_json(), kind, step, variant.axis, None if variant.axis is None else show(variant.value), family(variant.recipe))
+    body = variant.recipe.to_json()
+    return Config(variant.label, key_of(body), body, kind, step, variant.axis, None if variant.axis is None else show(variant.value), family(variant.recipe, body))

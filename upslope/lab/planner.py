@@ -9,8 +9,9 @@ __all__ = ['WORTH', 'MOST', 'population_of', 'final_numbers', 'Planner', 'work_g
 
 # %% ../../nbs/06-lab/16_planner.ipynb #8196e1a0
 if __name__ == '__main__':   # before anything that takes time: as in `worker.leave_with`, end with the process that started us
-    import os, sys, threading
+    import gc, os, sys, threading
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+    gc.disable()   # while the libraries are loaded: nothing of them is garbage
 
 # %% ../../nbs/06-lab/16_planner.ipynb #8546cd1d
 import json, math, os, shutil, sys, time, traceback
@@ -76,10 +77,10 @@ def population_of(
     cbs = kwargs.pop('cbs', []) + ([EarlyStopping('valid_loss', patience=first['patience'])] if first['patience'] else [])
     return Population(make, dls, members, first['loss'] or default_loss(dls[0].data.task), first['opt'], cbs=cbs, **kwargs),dls,scores
 
-def final_numbers(model, member, dls, score) -> dict:
+def final_numbers(model, member, dls, score, known=None) -> dict:   # known: the numbers of the validation part, where the weights have not changed since
     "The final numbers of a member's run"
-    found = dict(epochs=len(member.recorder.rows), parameters=sum(p.numel() for p in model.parameters()))
-    for i,part in ((1, 'valid'), (2, 'test')):
+    found = dict(epochs=len(member.recorder.rows), parameters=sum(p.numel() for p in model.parameters()), **known or {})
+    for i,part in ((1, 'valid'), (2, 'test'))[known is not None:]:
         with torch.inference_mode(): found |= score(part, torch.cat([model(x) for x,_ in dls.loaders[i]]))
     return found
 
@@ -182,7 +183,7 @@ def _together(store, claims, about, planner, ended, checkpoint_s):
             if m.i in runs.why: return store.stopped(claim, dict(epochs=len(m.recorder.rows), **runs.numbers[m.i]), about, 'population')
             nonlocal model
             model = p.member(m.i, model)
-            found = final_numbers(model, m, dls[m.i], scores[m.i])
+            found = final_numbers(model, m, dls[m.i], scores[m.i], None if recipes[m.i]['patience'] else runs.numbers[m.i])   # patience puts the best weights back
             bad = [k for k,v in found.items() if not math.isfinite(v)]
             if bad: return store.fail(claim, f"Diverged: The run ended without a finite score: {', '.join(f'{k}={found[k]}' for k in bad)}.", about)
             store.finish(claim, found, about, 'population', reason[0])
@@ -252,5 +253,6 @@ def grouping(
 
 # %% ../../nbs/06-lab/16_planner.ipynb #d3ffdb51
 if __name__ == '__main__':
+    gc.freeze(); gc.enable()   # what is loaded stays: it need not be looked at again and again
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
     work(*sys.argv[1:3], wait=True, checkpoint_s=float(os.environ.get('UPSLOPE_CHECKPOINT_S', 30)), planner=Planner(os.environ.get('UPSLOPE_ENGINE', 'auto'), int(os.environ.get('UPSLOPE_WORKERS', 1))))

@@ -6,7 +6,7 @@ Docs: https://upslope.github.io/upslope/06-lab/recipe.html.md"""
 
 # %% auto #0
 __all__ = ['METRICS_OF', 'NUMBERS', 'TRAINING', 'source_of', 'capture', 'to_text', 'from_text', 'Diff', 'as_json', 'from_json',
-           'show', 'model_parameters', 'Recipe']
+           'show', 'model_parameters', 'key_of', 'Recipe']
 
 # %% ../../nbs/06-lab/02_recipe.ipynb #42d2b624
 import ast, builtins, difflib, functools, hashlib, importlib, inspect, json, linecache, math, re, symtable, sys, textwrap, types
@@ -174,6 +174,8 @@ def model_parameters(model) -> dict:
         else: found[p.name] = _plain(p.default, name=p.name)
     return found
 
+def key_of(text:str) -> str: return hashlib.sha256(text.encode()).hexdigest()[:24]   # of a recipe's `to_json`
+
 class Recipe:
     "Everything that decides a run's result, except its seed"
     def __init__(self,
@@ -278,7 +280,7 @@ class Recipe:
     @property
     def key(self) -> str:
         "24 hex digits: SHA-256 of the text"
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:24]
+        return key_of(self.to_json())
     def __eq__(self, other): return isinstance(other, Recipe) and self.key == other.key
     def __hash__(self): return hash(self.key)
 

@@ -171,8 +171,10 @@ def _run(self:Study, pool, board, halving):
     sheet.text['compare'] |= {o: base.label for o in sheet.add(self.extra, 0)}
     sheet.first = halving and halving.first
     def wait(watch=lambda: None):
-        while board.update():
-            self._tend(pool, board)
+        while True:
+            began = time.thread_time()
+            if not board.update(): break
+            self._tend(pool, board, min(1., max(.1, 20*(time.thread_time() - began))))   # looking takes a twentieth of a core, whatever the size of the study
             watch()
             if halving: halving.decide(self.store, self.name, board.metric, mode, keep=sheet.text['bases'][-1:])
         watch()
@@ -191,7 +193,7 @@ def _saved(self:Study) -> str:
     return (f"{n} run{' was' if n == 1 else 's were'} stopped early" if n else 'Hopeless trials were given up') + f", which saved about {in_words(saved['saved_s'] + spared)} of work."
 
 @patch
-def _tend(self:Study, pool, board):
+def _tend(self:Study, pool, board, pause=.1):
     try:
         pool.start().tend()
         if time.monotonic() > getattr(self, '_next_beat', 0): self.store.beat(self.name); self._next_beat = time.monotonic() + 5
@@ -200,7 +202,7 @@ def _tend(self:Study, pool, board):
         if getattr(e, 'reason', None) not in PASSING: raise
         if not getattr(self, '_troubled', False): board.say(f'The study waits. {e}')
         self._troubled = True
-    time.sleep(.1)
+    time.sleep(pause)
 
 @patch
 def _probe(self:Study, pool, board):
@@ -235,13 +237,14 @@ class Sheet:
 
     def add(self, variants, step, kind='model'):
         "Configurations that are not there yet; a recipe that is there keeps its label"
-        for v in variants:
-            if v.recipe.key in self.label: continue
-            twin = next((c for c in self.configs if c.label == v.label), None)
-            if twin: check_labels([Variant(v.label, Recipe.from_json(twin.body)), v])
-            self.label[v.recipe.key] = v.label
-            self.configs.append(to_config(v, step, kind))
-        return [self.label[v.recipe.key] for v in variants]
+        found = [to_config(v, step, kind) for v in variants]
+        there = {c.label: c for c in self.configs}
+        for v, c in zip(variants, found):
+            if c.key in self.label: continue
+            if c.label in there: check_labels([Variant(c.label, Recipe.from_json(there[c.label].body)), v])
+            self.label[c.key],there[c.label] = c.label,c
+            self.configs.append(c)
+        return [self.label[c.key] for c in found]
 
     def declare(self, seeds=None):
         self.study.store.declare(self.study.name, self.configs, self.study.seeds if seeds is None else seeds, self.text, self.first)

@@ -253,7 +253,15 @@ class _Affine(_Image):
 
 class RandomRotation(_Affine):
     "Turned by a part of a full turn"
-    def __init__(self, factor, fill_mode:str='reflect', interpolation:str='bilinear', seed:int=None, fill_value:float=0., data_format:str=None, **kwargs):
+    def __init__(self,
+        factor,                        # in full turns: a number, or (low, high) to draw from
+        fill_mode:str='reflect',
+        interpolation:str='bilinear',
+        seed:int=None,
+        fill_value:float=0.,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take_place(fill_mode, interpolation, fill_value, seed, data_format)
         self.factor = span(factor, -1, 1, 'factor', 'RandomRotation')
@@ -263,7 +271,16 @@ class RandomRotation(_Affine):
 
 class RandomTranslation(_Affine):
     "Shifted by a part of the height and the width"
-    def __init__(self, height_factor, width_factor, fill_mode:str='reflect', interpolation:str='bilinear', seed:int=None, fill_value:float=0., data_format:str=None, **kwargs):
+    def __init__(self,
+        height_factor,                 # as a part of the height: a number, or (low, high) to draw from
+        width_factor,                  # as a part of the width: a number, or (low, high) to draw from
+        fill_mode:str='reflect',
+        interpolation:str='bilinear',
+        seed:int=None,
+        fill_value:float=0.,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take_place(fill_mode, interpolation, fill_value, seed, data_format)
         self.height_factor,self.width_factor = span(height_factor, -1, 1, 'height_factor', 'RandomTranslation'),span(width_factor, -1, 1, 'width_factor', 'RandomTranslation')
@@ -271,7 +288,16 @@ class RandomTranslation(_Affine):
 
 class RandomZoom(_Affine):
     "Seen from nearer (below 0) or farther (above 0)"
-    def __init__(self, height_factor, width_factor=None, fill_mode:str='reflect', interpolation:str='bilinear', seed:int=None, fill_value:float=0., data_format:str=None, **kwargs):
+    def __init__(self,
+        height_factor,                 # -1 to 1: a number, or (low, high) to draw from
+        width_factor=None,             # None: as the height
+        fill_mode:str='reflect',
+        interpolation:str='bilinear',
+        seed:int=None,
+        fill_value:float=0.,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take_place(fill_mode, interpolation, fill_value, seed, data_format)
         self.height_factor = span(height_factor, -1, 1, 'height_factor', 'RandomZoom')
@@ -283,7 +309,16 @@ class RandomZoom(_Affine):
 class RandomShear(_Affine):
     "Slanted, from the first pixel, which stays where it is"
     centred = False
-    def __init__(self, x_factor=0., y_factor=0., interpolation:str='bilinear', fill_mode:str='reflect', fill_value:float=0., data_format:str=None, seed:int=None, **kwargs):
+    def __init__(self,
+        x_factor=0.,                   # along the width: how strong: a number, or (low, high) to draw from
+        y_factor=0.,                   # along the height: how strong: a number, or (low, high) to draw from
+        interpolation:str='bilinear',
+        fill_mode:str='reflect',
+        fill_value:float=0.,
+        data_format:str=None,
+        seed:int=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take_place(fill_mode, interpolation, fill_value, seed, data_format)
         for name, f in dict(x_factor=x_factor, y_factor=y_factor).items():
@@ -297,7 +332,15 @@ class RandomShear(_Affine):
 class RandomPerspective(_Image):
     "Seen from another side: each corner but the first is moved, along the sides"
     moves = True
-    def __init__(self, factor=1., scale:float=1., interpolation:str='bilinear', fill_value:float=0., seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        factor=1.,                     # how likely
+        scale:float=1.,                # how far corners move, 0 to 1
+        interpolation:str='bilinear',
+        fill_value:float=0.,
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, seed)
         if not 0 <= scale <= 1: raise ArgumentError('RandomPerspective needs how far corners go.', got=f'{scale=}', need='a part of the side, from 0 to 1')
@@ -319,7 +362,17 @@ class RandomPerspective(_Image):
 class RandomElasticTransform(_Image):
     "Bent as if printed on rubber"   # Simard et al. 2003
     moves = True
-    def __init__(self, factor=1., scale=1., interpolation:str='bilinear', fill_mode:str='reflect', fill_value:float=0., value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        factor=1.,                     # how likely
+        scale=1.,                      # how far, in parts of the size
+        interpolation:str='bilinear',
+        fill_mode:str='reflect',
+        fill_value:float=0.,
+        value_range=(0, 255),
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, seed, value_range)
         self.factor,self.scale = span(factor, 0, 1, 'factor', 'RandomElasticTransform', True),span(scale, 0, 1, 'scale', 'RandomElasticTransform', True)
@@ -337,7 +390,12 @@ class RandomElasticTransform(_Image):
 class RandomFlip(_Image):
     "Mirrored, or not; for both directions there are two draws (in Keras one: both or none)"
     moves = True
-    def __init__(self, mode:str='horizontal_and_vertical', seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        mode:str='horizontal_and_vertical',  # 'horizontal', 'vertical' or 'horizontal_and_vertical'
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         if mode not in ('horizontal', 'vertical', 'horizontal_and_vertical'): raise ArgumentError('RandomFlip cannot mirror so.', got=f'{mode=}', have=['horizontal', 'vertical', 'horizontal_and_vertical'])
         self._take(data_format, seed)

@@ -69,7 +69,13 @@ class RandomSharpness(_Colour):
         return self.clipped(soft + _wide(2*f)*(x - soft))
 class RandomPosterization(_Image):
     "Fewer shades: so many bits, drawn from `factor`"
-    def __init__(self, factor, value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        factor,                # bits that are kept, 1 to 8: a number, or (low, high) to draw from
+        value_range=(0, 255),
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         pair = tuple(factor) if isinstance(factor, (tuple, list)) else (1, factor)
         if len(pair) != 2 or any(isinstance(f, bool) or not isinstance(f, int) or not 1 <= f <= 8 for f in pair): raise ArgumentError('RandomPosterization needs bits.', got=f'{factor=}', need='1 to 8, or two of them')
@@ -80,14 +86,25 @@ class RandomPosterization(_Image):
         return self.back((self.unit(x)*255).floor().div(step, rounding_mode='floor')*step/255)
 class RandomGrayscale(_Image):
     "Grey with probability `factor`"
-    def __init__(self, factor:float=.5, data_format:str=None, seed:int=None, **kwargs):
+    def __init__(self,
+        factor:float=.5,       # how likely, 0 to 1
+        data_format:str=None,
+        seed:int=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, seed)
         self.factor = span(factor, 0, 1, 'factor', 'RandomGrayscale', True)[1]
     def change(self, x): return torch.where(_wide(self.draw(x, 0, 1) < self.factor), grey_of(x).expand_as(x), x)
 class RandomInvert(_Image):
     "A negative, with a probability drawn from `factor`"
-    def __init__(self, factor:float=1., value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        factor:float=1.,       # how likely, 0 to 1
+        value_range=(0, 255),
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, seed, value_range)
         self.factor = span(factor, 0, 1, 'factor', 'RandomInvert', True)
@@ -109,7 +126,14 @@ class RandomGaussianBlur(_Image):
 class Solarization(_Image):
     "Colours above a threshold turned into their negative"
     # (Keras stretches the upper end of a range of factors to 255 and leaves the lower one; here both are parts of the range)
-    def __init__(self, addition_factor=0., threshold_factor=0., value_range=(0, 255), seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        addition_factor=0.,    # added first: a number, or (low, high) to draw from
+        threshold_factor=0.,   # the threshold, as a part of the range: a number, or (low, high) to draw from
+        value_range=(0, 255),
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, seed, value_range)
         self.addition_factor,self.threshold_factor = span(addition_factor, 0, 1, 'addition_factor', 'Solarization', True),span(threshold_factor, 0, 1, 'threshold_factor', 'Solarization', True)
@@ -130,7 +154,12 @@ class AutoContrast(_Image):
 class Equalization(_Image):
     "Every shade equally often, in each channel of each picture (Keras counts the shades of a whole batch)"
     at_random = False
-    def __init__(self, value_range=(0, 255), bins:int=256, data_format:str=None, **kwargs):
+    def __init__(self,
+        value_range=(0, 255),
+        bins:int=256,          # of the histogram of shades
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, None, value_range)
         self.bins = positive(bins, 'bins', 'Equalization')
@@ -185,7 +214,16 @@ class ContrastLimitedAdaptiveHistogramEqualization(_Image):
         return self.back(y/255).to(x.dtype)
 class RandomColorJitter(_Image):
     "Brightness, contrast, saturation and hue, in turn"
-    def __init__(self, value_range=(0, 255), brightness_factor=None, contrast_factor=None, saturation_factor=None, hue_factor=None, seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        value_range=(0, 255),
+        brightness_factor=None,  # as in `RandomBrightness`; None: unchanged
+        contrast_factor=None,    # as in `RandomContrast`
+        saturation_factor=None,  # as in `RandomSaturation`
+        hue_factor=None,         # as in `RandomHue`
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, seed, value_range)
         kinds = ((RandomBrightness, brightness_factor), (RandomContrast, contrast_factor), (RandomSaturation, saturation_factor), (RandomHue, hue_factor))

@@ -113,7 +113,12 @@ class ReLU(Layer):
     "0 below `threshold`, there with a `negative_slope`; no more than `max_value`"
     _signature = '... -> ...'
     supports_masking = True
-    def __init__(self, max_value:float=None, negative_slope:float=0., threshold:float=0., **kwargs):
+    def __init__(self,
+        max_value:float=None,     # None: no limit
+        negative_slope:float=0.,  # below `threshold`
+        threshold:float=0.,       # 0 below it
+        **kwargs
+    ):
         super().__init__(**kwargs)
         for name, value in dict(max_value=max_value, negative_slope=negative_slope, threshold=threshold).items():
             if value is None and name != 'max_value' or value is not None and value < 0: raise ArgumentError(f'ReLU needs `{name}` to be >= 0.', got=f'{name}={value!r}')
@@ -128,7 +133,10 @@ class LeakyReLU(Layer):
     "`x` where it is positive, else `negative_slope * x`"
     _signature = '... -> ...'
     supports_masking = True
-    def __init__(self, negative_slope:float=.3, **kwargs):
+    def __init__(self,
+        negative_slope:float=.3,  # below 0
+        **kwargs
+    ):
         super().__init__(**kwargs)
         if negative_slope is None or negative_slope < 0: raise ArgumentError('LeakyReLU needs a slope >= 0.', got=f'{negative_slope=}')
         self.negative_slope = negative_slope
@@ -160,7 +168,10 @@ class ELU(Layer):
     "`x` where it is positive, else `alpha * (exp(x) - 1)`"
     _signature = '... -> ...'
     supports_masking = True
-    def __init__(self, alpha:float=1., **kwargs):
+    def __init__(self,
+        alpha:float=1.,  # the output for inputs far below 0 is `-alpha`
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self.alpha = alpha
     def forward(self, x): return F.elu(x, self.alpha)
@@ -323,7 +334,10 @@ class Masking(Layer):
     "Mask the steps in which every feature is `mask_value`, and set them to 0"
     _signature = '... -> ...'
     emits_mask = True
-    def __init__(self, mask_value:float=0., **kwargs):
+    def __init__(self,
+        mask_value:float=0.,  # of a step that is none
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self.mask_value = mask_value
     def forward(self, x): return x*(x != self.mask_value).any(-1, keepdim=True)

@@ -28,7 +28,12 @@ from .symbols import Node, Outcome, Symbol, has_symbol, infer, leaves, mapped, r
 # %% ../../nbs/02-layers/04_layer.ipynb #194a0131
 class InputSpec:
     "What an input must be: its rank, or a smallest rank, and the sizes of some axes"
-    def __init__(self, rank:int=None, min_rank:int=None, axes:dict=None, why:str=''):
+    def __init__(self,
+        rank:int=None,      # number of axes; None: any
+        min_rank:int=None,  # at least so many
+        axes:dict=None,     # axis -> its size
+        why:str='',         # for the error
+    ):
         self.rank,self.min_rank,self.axes,self.why = rank,min_rank,dict(axes or {}),why
     ndim = property(lambda self: self.rank)
     min_ndim = property(lambda self: self.min_rank)
@@ -108,9 +113,7 @@ class Layer(Configurable, Function[A, B]):
             raise ArgumentError('A name is a word without `/` and `.`.', got=f'{name=}', need='a name such as "head"')
         self._name,self._auto_named = name or snake(type(self).__name__),name is None
         if isinstance(dtype, dict): dtype = dtype.get('config', {}).get('name')
-        policy = str(getattr(dtype, 'name', dtype) or torch.get_default_dtype()).removeprefix('torch.')
-        self.compute_dtype,self.variable_dtype = torch_dtype(policy.removeprefix('mixed_')),torch.float32 if policy.startswith('mixed_') else torch_dtype(policy)
-        self.dtype_policy = policy
+        self._compute_in(str(getattr(dtype, 'name', dtype) or torch.get_default_dtype()).removeprefix('torch.'))
         self._trainable = bool(trainable)
         self.activity_regularizer = regularizer(activity_regularizer)
         self.built = self._fast = self._plain = False
@@ -197,15 +200,27 @@ class Layer(Configurable, Function[A, B]):
             layer = frame.f_locals.get('self')
             if isinstance(layer, Layer) and layer is not self and frame.f_code.co_name in ('forward', 'call'):
                 given = frame.f_locals.get(frame.f_code.co_varnames[1]) if frame.f_code.co_argcount > 1 else None
-                if given is not None: layer.check(mapped(_shape_or_full, given), told)
+                if given is not None:
+                    layer.check(mapped(_shape_or_full, given), told)
+                    layer._check_kind(given, told)
         shapes = mapped(_shape_or_full, x)
         self.check(shapes, told)
-        kinds = {o.dtype for o in leaves(x) if isinstance(o, Tensor)}
-        if 'dtype' in str(told) and kinds and self._parameters and not any(d.is_floating_point for d in kinds):
-            raise SignatureError(f'{self.who} multiplies numbers with fractions, in {shown_line(users_line())}.', got=', '.join(f'x {str(d).removeprefix("torch.")}' for d in kinds), need=f'x {self.dtype}', fix='x.float()') from told
+        self._check_kind(x, told)
         if 'compute_output_shape' in self._defined and not any(o is None for o in leaves(shapes)):
             try: self.compute_output_shape(shapes)
             except UpslopeError as e: raise self._placed(e) from told
+
+    def _check_kind(self, x, told):
+        "Raise an error in words if PyTorch could not multiply the input's numbers with the weights"
+        kinds = {o.dtype for o in leaves(x) if isinstance(o, Tensor)}
+        fractions = any(d.is_floating_point for d in kinds)
+        own = next((p.dtype for p in (self.parameters() if fractions else self._parameters.values()) if isinstance(p, Tensor) and p.is_floating_point()), None)   # whole numbers may be what a layer inside looks up
+        if 'type' not in str(told) or not kinds or own is None or own in kinds: return
+        said = lambda d: str(d).removeprefix('torch.')
+        fix = {torch.float32: 'x.float()', torch.float64: 'x.double()'}.get(own, f'x.to({own})')
+        if fractions: what,fix = f'has weights of {said(own)} and cannot take this input',fix + (f', or {self.name}.double() for more digits' if torch.float64 in kinds else '')
+        else: what = 'multiplies numbers with fractions'
+        raise SignatureError(f'{self.who} {what}, in {shown_line(users_line())}.', got=', '.join(f'x {said(d)}' for d in kinds), need=f'x {said(own)}', fix=fix) from told
 
     def _uses_mask(self, mask):
         "Would a call do anything with this mask?"
@@ -241,11 +256,26 @@ class Layer(Configurable, Function[A, B]):
         if not type(self)._own_build: self._mark_built(); return   # what is inside builds itself when it is called
         self.build(mapped(lambda o: Shape(o.shape) if isinstance(o, (Tensor, Symbol)) else None, args[0]))
 
+    def _compute_in(self, policy):
+        self.compute_dtype,self.variable_dtype = torch_dtype(policy.removeprefix('mixed_')),torch.float32 if policy.startswith('mixed_') else torch_dtype(policy)
+        self.dtype_policy = policy
+
+    def _apply(self, fn, *args, **kwargs):
+        "What `.double()`, `.half()` and `.to(dtype)` do to the weights they do to the policy, before the weights are there too"
+        out = super()._apply(fn, *args, **kwargs)
+        dtype = fn(torch.empty(0, dtype=self.variable_dtype)).dtype
+        if dtype != self.variable_dtype:
+            self._compute_in(str(dtype).removeprefix('torch.'))
+            if self.built: self._look_plain()
+        return out
+
     def _mark_built(self):
         self.built = True
+        self._look_plain()
+        if not self._trainable: self.trainable = False
+    def _look_plain(self):
         self._plain = self.compute_dtype == self.variable_dtype == torch.float32 and self.activity_regularizer is None and not self.adds_loss
         self._fast = self._plain and not self.emits_mask
-        if not self._trainable: self.trainable = False
 
     def add_weight(self,
         shape=(),                    # in Keras's layout: inputs before outputs

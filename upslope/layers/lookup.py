@@ -167,7 +167,12 @@ class Hashing(_Words):
 
 class HashedCrossing(_Words):
     "The bin of each combination of several features, by its hash"
-    def __init__(self, num_bins:int, output_mode:str='int', sparse:bool=False, **kwargs):
+    def __init__(self,
+        num_bins:int,           # how many
+        output_mode:str='int',  # 'int' or 'one_hot'
+        sparse:bool=False,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 1: raise ArgumentError('HashedCrossing needs bins.', got=f'{num_bins=}', need='int >= 1')
         self.num_bins,self.output_mode = num_bins,mode_in(output_mode, ['int', 'one_hot'], 'HashedCrossing', sparse)

@@ -100,7 +100,15 @@ class MixUp(_Pairs):
 class RandAugment(_Image):
     "`num_ops` changes drawn from a list, as strong as `factor`"   # Cubuk et al. 2020, arXiv:1909.13719
     moves = True
-    def __init__(self, value_range=(0, 255), num_ops:int=2, factor:float=.5, interpolation:str='bilinear', seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        value_range=(0, 255),
+        num_ops:int=2,                 # changes for each picture
+        factor:float=.5,               # how strong, 0 to 1
+        interpolation:str='bilinear',
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self._take(data_format, seed, value_range)
         self.num_ops,self.factor = positive(num_ops, 'num_ops', 'RandAugment'),span(factor, 0, 1, 'factor', 'RandAugment', True)
@@ -122,7 +130,18 @@ def _changes(factor, value_range, interpolation, seed, data_format):
 class AugMix(_Image):
     "A mixture of the picture and of `num_chains` chains of up to `chain_depth` changes"   # Hendrycks et al. 2020, arXiv:1912.02781
     moves = True
-    def __init__(self, value_range=(0, 255), num_chains:int=3, chain_depth:int=3, factor:float=.3, alpha:float=1., all_ops:bool=True, interpolation:str='bilinear', seed:int=None, data_format:str=None, **kwargs):
+    def __init__(self,
+        value_range=(0, 255),
+        num_chains:int=3,              # that are mixed
+        chain_depth:int=3,             # changes in a chain, at most
+        factor:float=.3,               # how strong, 0 to 1
+        alpha:float=1.,                # of the Dirichlet and beta distributions that mix
+        all_ops:bool=True,             # those that change colours strongly, too?
+        interpolation:str='bilinear',
+        seed:int=None,
+        data_format:str=None,
+        **kwargs
+    ):
         super().__init__(**kwargs)
         if isinstance(alpha, bool) or not alpha > 0: raise ArgumentError('AugMix needs a shape of its mixtures.', got=f'{alpha=}', need='above 0')
         self._take(data_format, seed, value_range)

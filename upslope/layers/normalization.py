@@ -354,7 +354,11 @@ class ActivityRegularization(Layer):
     "`x` as it is, at a cost for its size"
     _signature = '... -> ...'
     supports_masking = adds_loss = True
-    def __init__(self, l1:float=0., l2:float=0., **kwargs):
+    def __init__(self,
+        l1:float=0.,  # times the sum of sizes
+        l2:float=0.,  # times the sum of squares
+        **kwargs
+    ):
         super().__init__(activity_regularizer=L1L2(l1, l2), **kwargs)
         self.l1,self.l2 = l1,l2
     def forward(self, x): return x

@@ -72,7 +72,11 @@ class CategoryEncoding(Layer):
 class Rescaling(Layer):
     "`x * scale + offset`"
     _signature = '... -> ...'
-    def __init__(self, scale, offset=0., **kwargs):
+    def __init__(self,
+        scale,      # a number, or one for each channel
+        offset=0.,  # added after it
+        **kwargs
+    ):
         super().__init__(**kwargs)
         self.scale,self.offset = scale,offset
     def _value(self, v, x): return v if isinstance(v, (int, float)) else torch.as_tensor(v, dtype=x.dtype, device=x.device)

@@ -133,7 +133,11 @@ def _shape_text(shape):
 class Summary:
     "A model as a table: `print` it, or let a notebook show it"
     columns = 'layer','type','in','out','params','trainable','multiply-adds','memory','from'
-    def __init__(self, model, expand_nested=False, layer_range=None):
+    def __init__(self,
+        model,                # that has met its input
+        expand_nested=False,  # show what is inside of nested models?
+        layer_range=None,     # (first, last) names of layers; None: all
+    ):
         self.model,self.rows = model,rows_of(model, expand_nested)
         if layer_range is not None:
             names = [r.name for r in self.rows]

@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from torch.func import functional_call
 from ..core.errors import ShapeError, UpslopeError
 from ..core.shapes import Shape
-from ..core.tracing import shown_line, users_line
+from ..core.tracing import initialize, shown_line, users_line, waits
 from .activations import SignatureError
 
 # %% ../../nbs/02-layers/03_symbols.ipynb #4d945514
@@ -153,7 +153,11 @@ def infer(
         with torch.no_grad():
             a = run(first, device)
             return a, run(second, device, 1) if unknown or device == 'cpu' else a   # with other numbers, since a size may depend on them: x[x > 0]
-    try: a,b = both(83, 89, 'meta')
+    try:
+        if waits(op):
+            device = next(t.device for t in (*op.parameters(), *op.buffers()))
+            initialize(op, lambda n: mapped(lambda o: torch.zeros(o.shape.filled(n), dtype=o.dtype, device=device) if type(o) is Symbol else o, (tuple(args), kwargs)))
+        a,b = both(83, 89, 'meta')
     except UpslopeError: raise
     except Exception as told:
         try: a,b = both(2, 3, 'cpu')

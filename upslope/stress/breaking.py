@@ -11,6 +11,7 @@ __all__ = ['GRID', 'BEYOND', 'Break', 'breaking_point', 'Curve', 'push']
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
 import numpy as np
+from scipy import stats
 
 # %% ../../nbs/07-stress/03_breaking.ipynb #268933d2
 from ..core.errors import ArgumentError, ShapeError
@@ -46,6 +47,17 @@ def _crossing(severities, means, line):
     found = s[i-1] + np.clip(part, 0, 1)*(s[i] - s[i-1])
     return np.where(~below.any(-1), np.inf, np.where(first == 0, s[0], found))
 
+def _stretch(both, rows, k, level):
+    "How much wider an interval over `k` models must be than their bootstrap's: t standard errors to each side, with Satterthwaite's degrees of freedom, since only the models' part of the variance is known from few"
+    both,rows = both[np.isfinite(both)],rows[np.isfinite(rows)]
+    if len(both) < 2 or len(rows) < 2: return 1.
+    total = both.var()
+    models = total - min(rows.var(), total)
+    if models <= 1e-12*total: return 1.
+    q = (1+level)/2
+    low,high = np.quantile(both, [1-q, q])
+    return max(1., float(2*stats.t.ppf(q, (k-1)*(total/models)**2)*total**.5/max(high - low, 1e-12)))
+
 def breaking_point(
     severities,          # rising, the first is 0
     scores,              # (severities, rows), or (severities, models, rows) for several trained models: how right each row is, larger is better; a mean over draws where there are several
@@ -55,7 +67,7 @@ def breaking_point(
     draws:int=1000,      # bootstrap draws of the rows, and of the models
     seed:int=0,          # of the bootstrap
 ) -> Break:
-    "The severity at which the mean score first falls to `clean - share*(clean - chance)`; percentile interval over rows, and over models where there are several"
+    "The severity at which the mean score first falls to `clean - share*(clean - chance)`; percentile interval over rows, and over models where there are several, then stretched as t is wider than the normal"
     scores,chance,severities = np.asarray(scores, float),np.asarray(chance, float),np.asarray(severities, float)
     if scores.ndim == 2: scores = scores[:,None]
     if scores.ndim != 3 or (len(scores), scores.shape[2]) != (len(severities), len(chance)):
@@ -66,16 +78,18 @@ def breaking_point(
     n,k = len(chance),scores.shape[1]
     weights = np.concatenate([np.full((1, n), 1/n), np.random.default_rng(derive(seed, 'rows')).multinomial(n, np.full(n, 1/n), draws)/n])
     means,trivial = scores @ weights.T,weights @ chance        # (severities, models, draws); the first draw: the sample itself
+    def points_of(means): return np.where(means[:,0] <= trivial, np.nan, _crossing(severities, means, means[:,0] - share*(means[:,0] - trivial)))
+    over_rows = points_of(means.mean(1).T)
     if k > 1:   # one model fewer than there are, so that the spread of the mean is not underestimated (Rao and Wu 1988)
         chosen = np.concatenate([np.full((1, k), 1/k), np.random.default_rng(derive(seed, 'models')).multinomial(k-1, np.full(k, 1/k), draws)/(k-1)])
         means = np.einsum('skd,dk->ds', means, chosen)
-    else: means = means[:,0].T
-    line = means[:,0] - share*(means[:,0] - trivial)
-    points = np.where(means[:,0] <= trivial, np.nan, _crossing(severities, means, line))
+        points = points_of(means)
+    else: means,points = means[:,0].T,over_rows
     most,inside = severities[-1],points[1:][~np.isnan(points[1:])]
     if np.isnan(points[0]) or not len(inside): return Break(np.nan, np.nan, np.nan, most, means[0,0], trivial[0], share, level)
     ends = np.quantile(np.where(np.isinf(inside), 2*most + 1, inside), [(1-level)/2, (1+level)/2], method='nearest')
-    low,high = (np.inf if e > most else float(e) for e in ends)
+    wider = _stretch(points[1:], over_rows[1:], k, level) if k > 1 and points[0] <= most else 1.
+    low,high = (np.inf if e > most or (moved := points[0] + wider*(e - points[0])) > most else max(0., float(moved)) for e in ends) if wider > 1 else (np.inf if e > most else float(e) for e in ends)
     return Break(float(points[0]), low, high, float(most), float(means[0,0]), float(trivial[0]), share, level)
 
 # %% ../../nbs/07-stress/03_breaking.ipynb #4ca64cb2

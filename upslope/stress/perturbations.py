@@ -62,6 +62,7 @@ class Perturbation:
     unit:str=''           # of the constant
     end:float=None        # the constant beyond which nothing is left to change; None: it has no end
     source:str=''         # where definition and levels come from
+    coloured:bool=False   # does it change colours alone? Then pictures of one channel have it only by name
 
     def __post_init__(self):
         steps = [b - a for a, b in zip((self.zero, *self.levels), self.levels)]
@@ -234,6 +235,7 @@ def perturbations(
     table = lookup('kind of input', kind, PERTURBATIONS)
     chosen = {n: lookup(f'perturbation of a {kind}', n, table) for n in ([names] if isinstance(names, str) else table if names is None else names)}
     small = kind == 'image' and len(shape) > 1 and min(shape[:2]) <= 64
+    if names is None and len(shape) > 2 and shape[-1] != 3: chosen = {n: p for n,p in chosen.items() if not p.coloured}
     return {n: replace(p, levels=SMALL[n]) if small and n in SMALL else p for n, p in chosen.items()}
 
 # %% ../../nbs/07-stress/01_perturbations.ipynb #886ea65d

@@ -119,9 +119,9 @@ NOTEBOOKS = {
 
 What is the question, and what would be an answer? Write it here, before the first run.
 
-- `models`: what is compared
-- `study`: which runs, with how many seeds
-- the paper's page: the answer, computed from the runs'''],
+* `models`: what is compared
+* `study`: which runs, with how many seeds
+* the paper's page: the answer, computed from the runs'''],
 '01_models': ['#| default_exp models', '''# Models
 > What this project compares.
 

@@ -202,7 +202,10 @@ class Checkpoint(Callback):
         for suffix in ('.json', '.safetensors'): path.with_suffix(suffix).unlink(missing_ok=True)  # the .json first: without it the rest does not count
     def __repr__(self): return f'Checkpoint({str(self.path)!r})'
 
-def load_best(learn, path):
+def load_best(
+    learn,  # whose weights are to be loaded
+    path,   # as given to the `Checkpoint`
+):
     "Load the weights that a `Checkpoint` with `monitor` kept as the best; returns the epoch and the number"
     state = load_state(Path(path)/'best')
     learn.model.load_state_dict(state['model'])

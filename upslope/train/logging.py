@@ -80,6 +80,9 @@ class CSVLogger(_FileLogger):
 
 class JSONLogger(_FileLogger):
     "A JSON object on a line for each epoch; NaN and infinities become null"
-    def __init__(self, path='history.jsonl', append=False): super().__init__(path, append)
+    def __init__(self,
+        path='history.jsonl',  # of the file
+        append=False,          # go on with a file that is there?
+    ): super().__init__(path, append)
     def write(self, row):
         self.file.write(json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k,v in row.items()}) + '\n'); self._flush()

@@ -29,13 +29,17 @@ def grouped(): return dist.is_available() and dist.is_initialized()
 def rank() -> int: "The number of this process, 0 if it is alone"; return dist.get_rank() if grouped() else 0
 def n_processes() -> int: "How many train together"; return dist.get_world_size() if grouped() else 1
 
-def agree(value):
+def agree(
+    value,  # of this process; what rank 0 gives counts
+):
     "Rank 0's value, in all processes; plain data"
     if n_processes() == 1: return value
     box = [value]
     dist.broadcast_object_list(box, 0)
     return box[0]
-def everyones(value) -> list:
+def everyones(
+    value,  # of this process
+) -> list:
     "The values of all processes, by rank; plain data"
     if n_processes() == 1: return [value]
     found = [None]*n_processes()

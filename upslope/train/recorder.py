@@ -64,7 +64,12 @@ def _number(v): return float(v) if isinstance(v, (int, float)) or isinstance(v, 
 class Recorder(_Recorder):
     "fastai's Recorder with a lazy smoothed loss, that also keeps each epoch as a row of plain numbers"
     rows = ()
-    def __init__(self, add_time=True, train_metrics=False, valid_metrics=True, beta=.98):
+    def __init__(self,
+        add_time=True,        # a column with the seconds of each epoch?
+        train_metrics=False,  # metrics on the training part, too?
+        valid_metrics=True,   # metrics on the validation part?
+        beta=.98,             # of the running average of the loss
+    ):
         super().__init__(add_time=add_time, train_metrics=train_metrics, valid_metrics=valid_metrics, beta=beta)
         self.loss,self.smooth_loss = PartLoss(),LazySmoothLoss(beta=beta)
         self._now,self._begun = None,[]
@@ -101,7 +106,9 @@ class Recorder(_Recorder):
         if self.add_time: row['time'] = time.time() - start
         self.rows.append(row)
 
-def columns(learn) -> list:
+def columns(
+    learn,  # a Learner
+) -> list:
     "The numbers that each epoch of a fit will have, by name"
     return [n for n in learn.recorder.metric_names if n not in ('epoch', 'time')]
 
@@ -111,7 +118,9 @@ def watched(learn, name):
     if name in row and row[name] is None: raise DataError(f'There is no {name} to watch.', got=f'no value in epoch {learn.epoch}', need='a part with at least one batch', fix=f"monitor='train_loss', if there are no validation rows" if name.startswith('valid') else None)
     return row.get(name)
 
-def last_row(learn) -> dict:
+def last_row(
+    learn,  # a Learner
+) -> dict:
     "The numbers of the epoch that has just ended; with fastai's own Recorder too"
     rows = getattr(learn.recorder, 'rows', None)
     if rows is not None: return rows[-1] if rows and rows[-1]['epoch'] == learn.epoch else {}  # empty: the epoch was cancelled before it began

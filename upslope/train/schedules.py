@@ -134,7 +134,9 @@ def as_schedule(
 # %% ../../nbs/04-train/04_schedules.ipynb #e8120f68
 class Scheduler(ParamScheduler):
     "Multiply the learning rates of a fit by a schedule"
-    def __init__(self, schedule):
+    def __init__(self,
+        schedule,  # a name, a `Schedule`, or a function of the share of the fit that is done
+    ):
         self.schedule = as_schedule(schedule)
         super().__init__({})
     def before_fit(self):

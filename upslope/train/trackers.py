@@ -88,7 +88,9 @@ def _folder(path):
 
 class TensorBoardLogger(EpochLogger):
     "Scalars for TensorBoard; look at them with `tensorboard --logdir` and the folder"
-    def __init__(self, path='runs/tensorboard'): self.path = Path(path)
+    def __init__(self,
+        path='runs/tensorboard',  # folder of the event files
+    ): self.path = Path(path)
     def start(self, columns):
         needs('tensorboard', 'tracking', 'TensorBoardLogger')
         _folder(self.path)
@@ -134,7 +136,13 @@ class MLflowLogger(EpochLogger):
 
 class WandbLogger(EpochLogger):
     "Metrics of a Weights & Biases run, offline unless told otherwise"
-    def __init__(self, project='upslope', run:str=None, path='.', mode:str='offline', params:dict=None):
+    def __init__(self,
+        project='upslope',   # its name
+        run:str=None,        # its name; None: Weights & Biases makes one
+        path='.',            # folder of its files
+        mode:str='offline',  # 'offline', 'online' or 'disabled'
+        params:dict=None,    # settings to be kept with the run
+    ):
         if mode not in ('offline', 'online', 'disabled'): raise ArgumentError('There is no such mode.', got=f'{mode=}', need="'offline', 'online' or 'disabled'")
         self.project,self.run_name,self.path,self.mode,self.params = project,run,Path(path),mode,params or {}
     def start(self, columns):

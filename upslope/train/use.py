@@ -146,7 +146,13 @@ class DictBatches:
 # %% ../../nbs/04-train/14_use.ipynb #ea15fd2c
 class Predictor:
     "A trained model with its pipelines: raw rows in, probabilities or numbers in their own unit out"
-    def __init__(self, model, pipeline=None, target_pipeline=None, classes=(), loss='cross_entropy'):
+    def __init__(self,
+        model,                 # a trained one
+        pipeline=None,         # for the inputs; None: as they are
+        target_pipeline=None,  # whose inverse gives numbers in their own unit; None: as they are
+        classes=(),            # their names; empty: numbers are predicted
+        loss='cross_entropy',  # whose activation turns outputs into probabilities
+    ):
         from upslope.train.losses import as_loss
         self.model,self.pipeline,self.target_pipeline,self.classes,self.loss = model.eval(),pipeline or Pipeline(),target_pipeline or Pipeline(),tuple(classes),as_loss(loss) if loss else None
     def __call__(self, x):

@@ -67,7 +67,10 @@ class GradientAccumulation(_GradientAccumulation):
 class GradientNoise(Callback):
     "Add Gaussian noise of variance `eta/(1 + step)**gamma` to the gradient"
     order,run_valid = 12,False
-    def __init__(self, eta:float=.01, gamma:float=.55):
+    def __init__(self,
+        eta:float=.01,    # variance at the first step
+        gamma:float=.55,  # how fast it falls
+    ):
         if not eta >= 0: raise ArgumentError('A variance cannot be negative.', got=f'{eta=}', need='>= 0')
         if not gamma >= 0: raise ArgumentError('The noise would grow with the steps.', got=f'{gamma=}', need='>= 0')
         self.eta,self.gamma = eta,gamma
@@ -154,7 +157,14 @@ class FreezePlan(Callback):
 class ReduceOnPlateau(Callback):
     "Multiply the learning rate by `factor` when `monitor` has had no new best for `patience` epochs"
     order = 60
-    def __init__(self, monitor:str='valid_loss', patience:int=3, factor:float=.1, min_lr:float=0., min_delta:float=0., mode:str=None):
+    def __init__(self,
+        monitor:str='valid_loss',  # a column of the table of results
+        patience:int=3,            # [epochs]
+        factor:float=.1,           # between 0 and 1
+        min_lr:float=0.,           # it does not fall below
+        min_delta:float=0.,        # a smaller gain over the best is no gain
+        mode:str=None,             # 'min' or 'max'; None: by the name of `monitor`
+    ):
         if not 0 < factor < 1: raise ArgumentError('The learning rate would not fall.', got=f'{factor=}', need='0 < factor < 1')
         self.monitor,self.factor,self.min_lr = monitor,factor,min_lr
         self.rule_args = dict(patience=patience, min_delta=min_delta, mode=mode or ('min' if lower_is_better(monitor) else 'max'))
