@@ -9,7 +9,7 @@ __all__ = ['SATURATED', 'BINS', 'REACH', 'SAMPLE', 'RECTIFIERS', 'kind_of', 'lay
            'asinh', 'statistics', 'sample_of', 'measure', 'summarize', 'Tap']
 
 # %% ../../nbs/05-inspection/01_hooks.ipynb #06bc5f4d
-import torch
+import numpy as np, torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -114,8 +114,8 @@ def sample_of(
     size,   # how many of them to read
 ):
     "The numbers of the values that stand for all, one by chance from each of `size` equal parts: the same for each tensor of this size, from a stream of its own"
-    at = torch.rand(size, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
-    return at.add_(torch.arange(size)).mul_(n/size).long().clamp_(max=n-1)
+    at = np.random.default_rng(n).random(size)   # not PyTorch's, which draws nothing where the members of a population are computed together
+    return torch.from_numpy(((at + np.arange(size))*(n/size)).astype('int64').clip(max=n-1))
 
 def measure(
     x,                # a layer's output
