@@ -85,7 +85,7 @@ ELSEWHERE = {   # a name in prose -> the page that its documentation has, as the
     'keras.Model.fit': 'https://www.tensorflow.org/api_docs/python/tf/keras/Model#fit',
     'np.einsum': 'https://numpy.org/doc/stable/reference/generated/numpy.einsum.html',
     'ValueError': 'https://docs.python.org/3/library/exceptions.html#ValueError',
-    'upslope.layers': docs.SITE + '02-layers/', 'Dense': docs.SITE + '02-layers/dense.html#dense',
+    'upslope.layers': docs.SITE + '02-layers/', 'upslope.train.Population': docs.SITE + '04-train/population.html#population', 'Dense': docs.SITE + '02-layers/dense.html#dense',
     'nn.Lineer': None, 'keras.layers.Densest': None, 'weight_decay': None, 'os.environ.nothing': None, 'torch._C': None, 'settings.ini': None}
 
 @pytest.mark.parametrize('name', ELSEWHERE)

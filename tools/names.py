@@ -97,5 +97,6 @@ def names(root):
             own.setdefault(module, f"{site}/{page.partition('#')[0]}")
             room, _, rest = module.partition('.')[2].partition('.')
             if rest: own.setdefault(f'{config.lib_name}.{room}', f"{site}/{page.partition('/')[0]}/")
+            if room and not name.rpartition('.')[2].startswith('_'): own.setdefault(f'{config.lib_name}.{room}.{name}', f'{site}/{page}')   # as one imports it
     lookup.own = own
     return lookup

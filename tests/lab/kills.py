@@ -7,6 +7,7 @@ A parent that has loaded everything forks a child for each trial; the child says
 Only kills of a child that still lived count; a scene goes on until it has had its share of them.
 """
 import json, os, random, shutil, signal, sqlite3, sys, time
+from functools import partial
 from pathlib import Path
 from torch import nn
 from upslope.lab import Recipe, Store
@@ -59,8 +60,13 @@ def train(say, path):
             work_on(store, claim, {}, checkpoint_s=1e-6)
             say('done', claim.run)
 
+class Slow(sqlite3.Connection):
+    "A moment before each statement, so that most kills fall between two of them"
+    def execute(self, *args): time.sleep(.001); return super().execute(*args)
+
 def create(say, paths):
     "Stores made, or brought up to date, one after the other"
+    sqlite3.connect = partial(sqlite3.connect, factory=Slow)   # in the child alone
     for path in paths:
         with Store(path) as store: say('open', path.name); store.declare('s', [Config('c', 'k', '{}')], [0], {}); say('declared', path.name)
 

@@ -178,6 +178,7 @@ def test_read_only_for_somebody_else(tmp_path):
         from upslope.core import StoreError
         from upslope.lab.store import Store
         import upslope.lab.claims
+        Store(sys.argv[1]).close()   # loads what Python loads late: its own files may be out of that user's reach
         os.setuid(65534)
         try: Store(sys.argv[1]).claim('s'); print('claimed')
         except StoreError as e: print(str(e).splitlines()[0], e.reason)
@@ -307,6 +308,14 @@ def test_one_study_at_a_time(tmp_path):
         assert queue._take()[1] == 'a' and queue._take() is None
     finally:
         for p in asked: p.kill(); p.communicate()
+
+def test_a_study_that_somebody_runs_outside_of_the_queue_keeps_its_place(tmp_path):
+    "It is not marked as failed, and the one behind it does not overtake it"
+    from upslope.lab import Queue, Recipe, Study
+    queue = Queue(Store(tmp_path/'s.db'))
+    for name in 'ab': queue.add(Study(name, Recipe('digits', tiny, epochs=1), seeds=1, baselines=None, store=queue.store), workers=1)
+    with queue.store.owned('a'): assert queue.run(show=False) == 0
+    assert queue.frame()[['study', 'status']].values.tolist() == [['a', 'waiting'], ['b', 'waiting']] and queue.frame().error.isna().all() and queue._take()[1] == 'a'
 
 def test_queue_is_first_in_first_out_across_kills(tmp_path):
     "A process that works off the line is killed in each study; the next goes on at the same place"

@@ -121,7 +121,9 @@ def test_a_placebo_is_compared_with_what_it_repeats(tmp_path):
     t = s.table().set_index('config')
     assert s._reference() == 'net, lr=0.01' and t.base['net, placebo=1'] == 'net' and abs(t.difference['net, placebo=1']) < .01
     assert [o for o in s.answers() if o.startswith('placebo, which does nothing, comes out as')] and not [o for o in s.answers() if 'Something is wrong' in o]
-    assert [e.difference.mean for e in s.effects() if e.axis == 'placebo'] == pytest.approx([t.difference['net, placebo=1']]) and ' base ' in repr(s.table()).splitlines()[0] and s.plot('effects')
+    assert [e.difference.mean for e in s.effects() if e.axis == 'placebo'] == pytest.approx([t.difference['net, placebo=1']]) and ' base ' in repr(s.table()).splitlines()[0]
+    from upslope.lab.tables import _axes
+    assert _axes(s.table()) == dict(width=[('net, lr=0.01', None), ('net, width=64, lr=0.01', 'net, lr=0.01')]) and s.plot('effects')   # what was tuned away is not drawn
 
 def test_confirm_asks_fresh_seeds(tmp_path):
     "Among useless values the best is partly luck: fresh seeds take it back"

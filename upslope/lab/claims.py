@@ -49,8 +49,10 @@ def owned(self:Store, study:str):
         owner,beat = db.execute('SELECT owner, beat FROM study WHERE name=?', (study,)).fetchone()
         if owner and self.witness.is_alive(owner, beat):
             p = json.loads(owner)
-            raise StoreError(f'Another process is at work on study {study!r}.', got=f"process {p['pid']} on {p['host']}, in {self.path}",
-                             fix='wait until it is done, or stop it; the runs that it has finished are kept')
+            error = StoreError(f'Another process is at work on study {study!r}.', got=f"process {p['pid']} on {p['host']}, in {self.path}",
+                               fix='wait until it is done, or stop it; the runs that it has finished are kept')
+            error.reason = 'owned'
+            raise error
         db.execute('UPDATE study SET owner=?, beat=? WHERE name=?', (me, time.time(), study))
     try: yield
     finally:

@@ -78,7 +78,11 @@ class Queue:
                 with self.store.transaction() as db: db.execute('UPDATE queue SET beat=? WHERE id=?', (time.time(), id))
                 if on_event: on_event(event)
             try: Study.open(name, self.store).run(show=show, on_event=told, **json.loads(options))
-            except UpslopeError as e: self._put(id, 'failed', f'{type(e).__name__}: {e}')
+            except UpslopeError as e:
+                owned = getattr(e, 'reason', None) == 'owned'   # somebody runs it outside of the queue: it keeps its place, and its turn comes when that one is done
+                self._put(id, 'waiting' if owned else 'failed', None if owned else f'{type(e).__name__}: {e}')
+                if owned and not wait: return n
+                if owned: time.sleep(1); continue
             except Exception: self._put(id, 'failed', traceback.format_exc())
             except BaseException: self._put(id, 'waiting'); raise   # Ctrl-C: it keeps its place
             else: self._put(id, 'done')

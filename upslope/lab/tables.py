@@ -158,9 +158,11 @@ def _axes(table):
     rows, out = table.set_index('config'), {}
     models = rows[rows.kind == 'model']
     base = {c: b if isinstance(b, str) else None for c,b in models.base.items()}
+    bases = set(base.values())
     for axis, group in models[models.axis.notna()].groupby('axis', sort=False):
         members = [(c, base[c]) for c in _sorted_values(group)]
         if all(b is None for _,b in members): members = [(c, base[c]) for c in models.index[models.axis.isna()] if base[c]] + members   # the reference won this axis: the base it left stands for the axis
+        members = [(c, b) for c,b in members if b or c in bases]   # what was tuned away is neither compared nor a base
         if any(b for _,b in members): out[axis] = members
     return out
 
