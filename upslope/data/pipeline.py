@@ -13,10 +13,10 @@ import numpy as np, torch
 from fasttransform import Pipeline as _Pipeline, Transform
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #f95b1db4
-from ..core.errors import ArgumentError, lookup, unknown
+from ..core.errors import ArgumentError, DataError, lookup, unknown
 from .saving import load_state, save_state
 from .sources import fingerprint
-from .transforms import STEPS, Step
+from .transforms import STEPS, Step, _to_tensor
 import upslope.data.tables  # adds its steps to STEPS
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #2b4e8c32
@@ -31,6 +31,7 @@ class SklearnStep(Step):
         self.reversible = hasattr(estimator, 'inverse_transform')
     def fit(self, x, y=None):
         from sklearn.base import clone
+        if _to_tensor(x): raise DataError(f'{self!r} learns from a tensor, and this is a table.', got=_kind(x), fix=_to_tensor(x))
         self.fitted_ = clone(self.estimator)
         self.fitted_.fit(np.asarray(x)) if y is None else self.fitted_.fit(np.asarray(x), np.asarray(y).reshape(len(y), -1).squeeze(-1) if np.ndim(y) == 2 and np.shape(y)[1] == 1 else np.asarray(y))
         return self

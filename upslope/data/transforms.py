@@ -25,6 +25,12 @@ def _describe(x):
     dtype = f" {str(x.dtype).removeprefix('torch.')}" if hasattr(x, 'dtype') else ''
     return type(x).__name__ + shape + dtype
 
+def _to_tensor(x):
+    "The steps that make a tensor of a table, or None if it is no table"
+    if not hasattr(x, 'dtypes') or not hasattr(x, 'columns'): return None
+    words = [c for c,d in zip(x.columns, x.dtypes) if getattr(d, 'kind', 'O') not in 'biuf']
+    return f"Pipeline([{chr(39)+'onehot'+chr(39)+', ' if words else ''}'numbers', ...])" + (f", since {', '.join(map(str, words[:4]))}{', …' if len(words) > 4 else ''} {'holds' if len(words) == 1 else 'hold'} words" if words else '')
+
 class Step(Transform):
     "A transform that may learn from the training part; subclasses give `encodes`, and `decodes` and `fit` if they have them"
     learns = ()        # the attributes that `fit` sets
@@ -61,11 +67,13 @@ class Step(Transform):
             method = getattr(type(self), nm)
             if not any(m.signature.types[1] is Any or isinstance(x, m.signature.types[1]) for m in method.methods):
                 raise DataError(f'{self!r} does not know this kind of data.', got=_describe(x),
-                                need=' or '.join(sorted({getattr(m.signature.types[1], '__name__', str(m.signature.types[1])) for m in method.methods})))
+                                need=' or '.join(sorted({getattr(m.signature.types[1], '__name__', str(m.signature.types[1])) for m in method.methods})), fix=_to_tensor(x))
         return super()._do_call(nm, x, *args, **kwargs)
 
 # %% ../../nbs/03-data/03_transforms.ipynb #fc3d3351
-def _over(x): return torch.as_tensor(x).reshape(-1, x.shape[-1] if x.ndim > 1 else 1).double()  # (..., entries) -> (rows, entries)
+def _over(x):
+    if _to_tensor(x): raise DataError('Statistics are learned from a tensor, and this is a table.', got=_describe(x), need='a tensor or an array', fix=_to_tensor(x))
+    return torch.as_tensor(x).reshape(-1, x.shape[-1] if x.ndim > 1 else 1).double()  # (..., entries) -> (rows, entries)
 
 class PerEntry(Step):
     "The base of steps with one statistic for each entry of the last axis"
