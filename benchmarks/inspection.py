@@ -4,6 +4,7 @@
     python benchmarks/inspection.py --quick    fewer pairs
     python benchmarks/inspection.py --watch    only what watching costs
     python benchmarks/inspection.py --doctor   only `diagnose`
+    python benchmarks/inspection.py --steps 300   longer trainings: the early looks weigh less
 
 One process, one thread. A pair is a training with a contender and one without anything, one directly after the other, in
 changing order; its ratio of times, minus one, is the cost. Wall clock and CPU time are shown; on a shared machine trust the second. Shown are the median over pairs and the quartiles, and the
@@ -107,6 +108,8 @@ def doctor(times):
 if __name__ == '__main__':
     p = argparse.ArgumentParser()
     for flag in ('quick', 'watch', 'doctor'): p.add_argument(f'--{flag}', action='store_true')
+    p.add_argument('--steps', type=int, default=STEPS)
     a = p.parse_args()
+    STEPS = a.steps
     if not a.doctor: watching(3 if a.quick else 7)
     if not a.watch: doctor(3 if a.quick else 5)

@@ -33,3 +33,10 @@ def test_healthy_and_decoys_raise_no_alarm(case):
     found = examine(case)
     assert not found.alarms, found
     assert not [why for why in found.skipped.values() if 'the rule itself failed' in why], found.skipped
+
+@pytest.mark.parametrize('family, seed, rule', [('regression', 3007, 'lr_too_high'), ('regression', 3013, 'lr_too_high'), ('unequal classes', 3004, 'lr_too_low'), ('decoys', 3005, 'initial_loss')])
+def test_healthy_trainings_that_once_raised_a_false_alarm_raise_none(family, seed, rule):
+    "One batch that went up by chance, a detour at the start, a new head on a trained body"
+    from upslope.inspection.calibration import healthy
+    found = diagnose(healthy(family, seed)[0], rules=rule)
+    assert not found.alarms and not found.skipped, found

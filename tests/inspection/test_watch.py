@@ -160,3 +160,19 @@ def test_setting_a_name_asks_neither_learner_nor_model():
     learn.model = Model(64, 10); w = Watch(); learn.add_cb(w)
     asked.clear(); w.clock = 1.
     assert not asked
+
+def test_curvature_in_a_plain_loop_is_that_of_the_learner_and_changes_nothing():
+    "The passes that measure the curvature go through the model's hooks: they are not the training's"
+    seen, ends = [], []
+    for curvature in (None, 2):
+        learn = made(Ours, dropout=.2)
+        opt, f = torch.optim.Adam(learn.model.parameters(), 3e-3), nn.CrossEntropyLoss()
+        torch.manual_seed(1)
+        with watch(learn.model, opt, f, budget=1e9, curvature=curvature) as w:
+            for x, y in learn.dls.train: opt.zero_grad(); f(learn.model(x), y).backward(); opt.step()
+        seen.append(w); ends.append(weights(learn))
+    assert torch.equal(*ends) and seen[0].step == seen[1].step
+    curve = seen[1].series('curvature', 'largest')['']
+    assert len(curve) == (len(seen[1].records) + 1)//2 and (curve > 0).all()
+    steps = lambda w: w.series('loss', 'value').index.tolist()
+    assert steps(seen[0]) == steps(seen[1])

@@ -93,6 +93,7 @@ class Watch(Callback):
         self.kept,self.waiting,self.step,self.own,self.hidden,self.index,self.wall,self.epochs_seen,self.nonfinite = [],[],0,0.,0.,{},0.,0,None
         self.eval_in_training_mode,self.frozen_norms,self.uncleared,self.names = 0,set(),0,[]
         self.observed = False   # has anything been trained under our eyes?
+        self.probing = False    # does the model run for us?
         self.loss_heard = False # is the loss told? Then it alone is tested at each step, else the output
 
     # --- the five moments, for a callback and for a plain loop alike
@@ -230,9 +231,9 @@ class Watch(Callback):
         for n in size: self.now['values'] += [(n, 'weight', 'norm', size[n]**.5), (n, 'weight', 'update_ratio', (moved[n]/size[n])**.5 if size[n] else math.nan)]
         self.before = None
         if self.curvature and len(self.kept) % self.curvature == 0 and self.loss_seen is not None and getattr(self, 'batch', None) and self.batch[0]:
-            state = torch.get_rng_state()
+            state,self.probing = torch.get_rng_state(),True   # these passes are ours, not the training's
             try: self.now['values'].append(('', 'curvature', 'largest', curvature_at(self.watched, self.loss_seen, *self.batch, n_iter=20, tol=.01)))
-            finally: torch.set_rng_state(state)
+            finally: torch.set_rng_state(state); self.probing = False
     def _listen(self):
         "Add up what backward brings to one parameter, the smallest that has a gradient"
         i = min((i for i,g in enumerate(self.pair['grads']) if torch.count_nonzero(g)), key=lambda i: self.pair['live'][i][1].numel(), default=None)
@@ -423,6 +424,7 @@ class LoopWatch(Watch):
         self.undo()
         if self.file is not None: self.save(self.file)
     def _pre(self, module, args):
+        if self.probing: return
         self.training_pass = torch.is_grad_enabled()
         if not self.training_pass:
             if module.training and self.modal: self.eval_in_training_mode += 1
@@ -430,9 +432,9 @@ class LoopWatch(Watch):
         self.x = args
         self._forward_begins(0, self.opt_.param_groups[-1]['lr'])
     def _post(self, module, args, output):
-        if self.training_pass: self._forward_over(output, args)
+        if self.training_pass and not self.probing: self._forward_over(output, args)
     def _criterion(self, module, args, loss):
-        if self.training_pass and torch.is_grad_enabled(): self._loss_known(loss, args[0], args[1:], self.x)
+        if self.training_pass and not self.probing and torch.is_grad_enabled(): self._loss_known(loss, args[0], args[1:], self.x)
     def loss_func(self, pred, *ys):
         "The loss that was given, and a look at it"
         if self.given is None: raise ArgumentError('This watch knows no loss.', got='watch(model, opt)', fix='watch(model, opt, loss_func)')

@@ -285,6 +285,6 @@ def sentence(
     goal = abs(mean) if wanted is None else wanted
     if not goal: return f'{text}.'
     n = seeds_needed(d.sd*scale, goal, d.level) if d.sd*scale/goal < 100 else None
-    what = f'{goal:.2g}{unit}' if wanted is not None else 'a difference as small as this'
+    what = ('1 point' if (what := f'{goal:.2g}{unit}') == '1 points' else what) if wanted is not None else 'a difference as small as this'
     if n is None: return f'{text}; more than 10000 would be needed to see {what}.'
     return f'{text}; about {n} would be needed to see {what}.' if n > d.n else f'{text}; a difference of {goal:.2g}{unit} would probably have been seen.' if wanted is not None else f'{text}.'
