@@ -61,8 +61,9 @@ def test_runs_that_mlflow_users_logged(tmp_path):
     assert json.loads(store.query("SELECT body FROM recipe JOIN config ON recipe=key WHERE label='lr=0.1'")[0]['body'])['own'] == dict(lr=.1, opt='adam')
     with pytest.raises(ValueError, match='digit'): store.take('x', address, 'mlflow', name='digit')
 
-def test_runs_that_mlflows_fluent_api_and_autolog_wrote(tmp_path):
+def test_runs_that_mlflows_fluent_api_and_autolog_wrote(tmp_path, monkeypatch):
     "scikit-learn on wine, as its users log it: failed and begun again, done twice, never ended, nested, not a number; autolog's many parameters"
+    monkeypatch.chdir(tmp_path)   # autolog puts its pictures into the working folder
     mlflow = pytest.importorskip('mlflow'); pytest.importorskip('sqlalchemy')
     from sklearn.datasets import load_wine
     from sklearn.linear_model import LogisticRegression
