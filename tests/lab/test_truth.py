@@ -44,7 +44,7 @@ class Made:
 def made(monkeypatch):
     import upslope.lab.study as module, upslope.lab.worker as worker, time
     monkeypatch.setattr(module, 'make_workers', Made)
-    monkeypatch.setattr(module, 'time', SimpleNamespace(sleep=lambda s: None, monotonic=time.monotonic, time=time.time))
+    monkeypatch.setattr(module, 'time', SimpleNamespace(**{**vars(time), 'sleep': lambda s: None}))
     monkeypatch.setattr(worker, 'probe', lambda *_: None)
     Made.score,Made.most,Made.lost = staticmethod(truth),math.inf,staticmethod(lambda *_: False)
 
