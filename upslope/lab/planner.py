@@ -30,6 +30,7 @@ import torch
 from ..data import Pipeline, loaders
 from ..data.saving import save_state
 from ..train import Checkpoint, EarlyStopping, Population
+from ..train.metrics import METRICS, MeanOf
 from ..train.program import row_losses
 from ..train.slots import Events
 from ..train.stacking import in_common
@@ -46,9 +47,8 @@ class _Runs(Events):
         p = self.population
         members = sorted((m for m in p.members if getattr(m, 'slot', None) is not None and m.status in ('running', 'stopping')), key=lambda m: m.slot)
         outputs = p.valid_outputs if len(members) == len(p.slots) else p.valid_outputs[[m.slot for m in members]]
-        losses = row_losses(self.scores[0].loss, outputs, torch.stack([self.scores[m.i].target('valid') for m in members]).to(outputs.device)).tolist() if members else []
-        for m,output,loss in zip(members, outputs.cpu(), losses):
-            self.numbers[m.i] = self.scores[m.i]('valid', output, loss)
+        for m,output,known in zip(members, outputs.cpu(), self._at_once(members, outputs)):
+            self.numbers[m.i] = self.scores[m.i]('valid', output, known)
             why = self.log(self.claims[m.i], m.epoch, dict(train_loss=m.recorder.rows[-1]['train_loss'], **self.numbers[m.i]))
             if why: self.why[m.i],m.status = why,'stopping'
         if self.keep and time.monotonic() - self.last_time >= self.every_s:
@@ -56,14 +56,24 @@ class _Runs(Events):
                 if m.done < m.n_epoch: self.keep(m)
             self.last_time = time.monotonic()
     def after_member(self, m): self.end(m)
+    def _at_once(self, members, outputs):
+        "What can be computed for all members in one call: the loss, and metrics that are means over rows on the scale of the outputs"
+        if not members: return []
+        first,targets = self.scores[members[0].i],torch.stack([self.scores[m.i].target('valid') for m in members]).to(outputs.device)
+        found = dict(loss=row_losses(first.loss, outputs, targets))
+        for name,function in first.metrics:
+            if len(first.pipe) == 0 and METRICS.get(name) == (MeanOf, function): found[name] = function(outputs.flatten(0, 1), targets.flatten(0, 1)).reshape(len(members), -1).double().mean(1)
+        return [dict(zip(found, values)) for values in zip(*(v.tolist() for v in found.values()))]
 
 def population_of(
     recipes,  # of one family
     seeds,    # of their runs
+    kept=None,# seed -> loaders of these recipes, from a group before; theirs are kept here
     **kwargs  # of `Population`
 ) -> tuple:   # of (population, its loaders, its scorers)
     "The runs of these recipes and seeds as members of a population"
-    cache,dls,scores,members = {},[],[],[]
+    cache,dls,scores,members = {s: kept[s] for s in seeds if s in kept} if kept else {},[],[],[]
+    if kept: kept.clear()   # before others are loaded: what is not used again needs memory
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     for i,(r,seed) in enumerate(zip(recipes, seeds)):
         chance = r.chance(seed)
@@ -72,6 +82,7 @@ def population_of(
             cache[seed] = loaders(data, r['batch_size'], pipeline=Pipeline(r['pipeline']), target_pipeline=_target_pipeline(r, data.task), device=device)
         dls.append(cache[seed]); scores.append(Scorer(r, cache[seed].data, cache[seed].target_pipeline))
         members.append(dict(run=i, seed=chance, data_seed=derive(chance, 'batches'), lr=r['lr'], weight_decay=r['weight_decay'], schedule=r['schedule'], epochs=r['epochs']))
+    if kept is not None: kept.update(cache)
     def make(run): return _build(recipes[run], recipes[run].chance(seeds[run]))
     first = recipes[0]
     cbs = kwargs.pop('cbs', []) + ([EarlyStopping('valid_loss', patience=first['patience'])] if first['patience'] else [])
@@ -104,12 +115,12 @@ class Planner:
         workers:int=1,      # that share the queue
     ):
         self.engine,self.workers,self.known,self.sizes = engine,workers,{},{}   # known: family -> (members at a time, why)
-        self.programs = {}   # family -> what was recorded for it
+        self.kept = {}   # family -> what it leaves for its next group
 
-    def recorded(self, family) -> dict:
-        "What the populations of a family record, for those that follow; of other families nothing is kept"
-        self.programs = {family: self.programs.get(family, {})}
-        return self.programs[family]
+    def keep(self, family) -> dict:
+        "What the groups of a family leave for those that follow: recorded programs, loaders by seed; of other families nothing is kept"
+        self.kept = {family: self.kept.get(family) or dict(programs={}, kept={})}
+        return self.kept[family]
 
     def how_many(self, waiting) -> int:
         "How many runs to take"
@@ -196,7 +207,7 @@ def _together(store, claims, about, planner, ended, checkpoint_s):
     runs,model = _Runs(claims, [], log, end, keep, checkpoint_s),None
     watch = watch_of_study()
     if watch: watch = watch.for_population()
-    p,dls,scores = population_of(recipes, seeds, engine='stacked', cbs=[runs, *filter(None, [watch])], programs=planner.recorded(name))
+    p,dls,scores = population_of(recipes, seeds, engine='stacked', cbs=[runs, *filter(None, [watch])], **planner.keep(name))
     runs.scores = scores
     if planner.engine == 'auto' and name not in planner.known:
         found = p._explain(.3)

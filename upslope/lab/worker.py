@@ -62,11 +62,11 @@ class Scorer:
         "Targets of a part, on the scale that the model is trained on"
         if part not in self.encoded: self.encoded[part] = self.pipe(self.data.parts[part].y)
         return self.encoded[part]
-    def __call__(self, part:str, output, loss=None) -> dict:   # loss: where it is known already
+    def __call__(self, part:str, output, known={}) -> dict:   # known: loss and metrics by name, where they were computed before
         target,output = self.data.parts[part].y,output.detach().cpu()
-        found = {f'{part}_loss': float(self.loss(output, self.target(part)) if loss is None else loss)}
+        found = {f'{part}_loss': float(known['loss'] if 'loss' in known else self.loss(output, self.target(part)))}
         if self.metrics and len(self.pipe): output = self.pipe.decode(output)
-        for name, function in self.metrics: found[f'{part}_{name}'] = float(torch.as_tensor(function(output, target)).double().mean())
+        for name, function in self.metrics: found[f'{part}_{name}'] = float(known[name] if name in known else torch.as_tensor(function(output, target)).double().mean())
         return found
 
 # %% ../../nbs/06-lab/10_worker.ipynb #250668bb

@@ -12,7 +12,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/22_population.ipynb #600c7cbe
-import copy, time
+import copy, math, time
 from html import escape
 from contextlib import contextmanager
 import torch
@@ -120,7 +120,9 @@ class Population(Slots):
         if self.order == 'shared':
             order = self.train[0].order(members[0].batches.epoch).to(self.layout.device)
             return list(order.split(size)[:len(self.train[0])])
-        orders = torch.stack([torch.zeros(n, dtype=torch.long) if m is None else m.batches.order() + self.pool.offset[m.i] for m in self.slots])
+        orders = {(m.batches.seed, m.batches.epoch): m.batches for m in self.slots if m is not None}   # many members may have one order, as the settings of a study for one seed
+        orders = {k: b.order() for k,b in orders.items()}
+        orders = torch.stack([torch.zeros(n, dtype=torch.long) if m is None else orders[m.batches.seed, m.batches.epoch] + self.pool.offset[m.i] for m in self.slots])
         return list(orders.to(self.layout.device).split(size, 1)[:len(self.train[0])])
 
     def _train(self, members):
@@ -130,6 +132,7 @@ class Population(Slots):
         clipped = any(c is not None for c in clips + values)
         listening = {e: [m for m in members if m.called[e]] for e in BATCH_EVENTS}
         running,last,inside = [m.slot for m in members],time.monotonic(),[e for e in self.events if e.inside]
+        calls = None if scheduled or any(listening.values()) else rows.calls(running)   # nobody changes a hyper-parameter
         for m in members: m.training,m.n_iter = True,len(batches)
         for i in range(self.position, len(batches)):
             for m in scheduled: self._schedule(m)
@@ -138,15 +141,15 @@ class Population(Slots):
             losses = self.program.step(self.params, self.states, self.keys, self.steps, xs, y, self.grads, self.columns_of, self.eps, shared)
             for e in inside: e.after_backward(members, losses)
             self.batch_losses.append(losses)
-            bad = ~torch.isfinite(losses)
-            if bad.any() and any(bad[s] for s in running):
+            if not math.isfinite(losses.sum().item()) and any((bad := ~torch.isfinite(losses))[s] for s in running):
                 members = self._diverged(members, bad, i)
                 running,scheduled = [m.slot for m in members],[m for m in scheduled if m.status == 'running']
                 listening = {e: [m for m in ms if m.status == 'running'] for e,ms in listening.items()}
+                calls = None
                 if not members: return
             if clipped: rows.clip(clips, values)
             if listening['before_step']: self._call('before_step', listening, i)
-            rows.step(running)
+            rows.step(running, calls)
             for e in inside: e.after_step(members)
             if listening['after_step']: self._call('after_step', listening, i)
             self.steps += 1

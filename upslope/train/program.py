@@ -109,7 +109,13 @@ def record(
 
 # %% ../../nbs/04-train/16_program.ipynb #e0f65731
 _IDLE = {_aten.detach.default, _aten.alias.default, _aten.expand.default, _aten.view.default, _aten._unsafe_view.default, _aten.permute.default, _aten.reshape.default, _aten.clone.default}
-_VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.expand.default, _aten.permute.default, _aten.transpose.int, _aten.unsqueeze.default, _aten.squeeze.dim, _aten.slice.Tensor, _aten.select.int, _aten.detach.default, _aten.alias.default, _aten.t.default, _aten.split.Tensor, _aten.unbind.int}
+
+_OVER = {getattr(_aten, n).default: getattr(_aten, f'{n}_').default for n in ('relu', 'tanh', 'sigmoid', 'neg', 'exp', 'log', 'sqrt', 'rsqrt', 'reciprocal', 'silu', 'gelu')} | {
+    getattr(_aten, n).Tensor: getattr(_aten, f'{n}_').Tensor for n in ('add', 'sub', 'mul', 'div')}   # the same, written over the first argument
+_OVER_GRAD = {getattr(_aten, f'{n}_backward').default: getattr(_aten, f'{n}_backward').grad_input for n in ('threshold', 'tanh', 'sigmoid', 'silu', 'gelu')}
+def _shares(n):
+    "May its result lie in the memory of its first argument? A view, or written there"
+    return n.target in (operator.getitem, _aten._unsafe_view.default, _aten.reshape.default) or any(r.alias_info for r in n.target._schema.returns)
 
 class _Shapes(Interpreter):
     "Run the list once and note (shape, stride, dtype, bytes) of each result"
@@ -118,6 +124,13 @@ class _Shapes(Interpreter):
         n.meta['is'] = (tuple(out.shape), out.stride(), out.dtype, out.numel()*out.element_size()) if isinstance(out, torch.Tensor) else None
         n.meta['bytes'] = sum(t.numel()*t.element_size() for t in (out if isinstance(out, (tuple, list)) else (out,)) if isinstance(t, torch.Tensor))
         return out
+
+def _fits(a, view):
+    "Can `view` be had of `a` without a copy?"
+    if view.target is not _aten.view.default: return False
+    shape,stride,dtype,_ = a.meta['is']
+    try: return torch.empty_strided(shape, stride, dtype=dtype).view(view.args[1]).shape == view.meta['is'][0]
+    except RuntimeError: return False
 
 def _clean(gm, inputs):
     "Leave out what does nothing, join product and sum"
@@ -129,7 +142,7 @@ def _clean(gm, inputs):
         a = n.args[0] if n.args and isinstance(n.args[0], torch.fx.Node) else None
         if a is None or n in written or a in written: continue
         idle = n.target in _IDLE and n.meta['is'] is not None and n.meta['is'] == a.meta['is'] and (n.target is not _aten.clone.default or a.op != 'placeholder')
-        idle = idle or n.target in (_aten.mul.Scalar, _aten.mul.Tensor) and n.args[1] == 1 and n.meta['is'] == a.meta['is']
+        idle = idle or n.target in (_aten.mul.Scalar, _aten.mul.Tensor) and n.args[1] == 1 and (n.meta['is'] == a.meta['is'] or n.meta['is'][2] == a.meta['is'][2] and all(_fits(a, u) for u in n.users))
         if idle: n.replace_all_uses_with(a); g.erase_node(n)
     for n in list(g.nodes):
         if n.op != 'call_function' or n.target is not _aten.add.Tensor or n.kwargs or len(n.args) != 2: continue
@@ -154,15 +167,35 @@ def _clean(gm, inputs):
     gm.recompile()
     return gm
 
+def _lives(gm):
+    "(owner of each view's memory, number of the last operation that asks for each owner's)"
+    owner,last = {},{}
+    for i,n in enumerate(gm.graph.nodes):
+        if n.op == 'call_function' and n.all_input_nodes and _shares(n): owner[n] = owner.get(n.all_input_nodes[0], n.all_input_nodes[0])
+        for a in n.all_input_nodes: last[owner.get(a, a)] = i
+    return owner,last
+
+def _write_over(gm):
+    "Results take the memory of what is not needed any more"
+    owner,last = _lives(gm)
+    for i,n in enumerate(gm.graph.nodes):
+        over = _OVER.get(n.target) or _OVER_GRAD.get(n.target)
+        a = n.args[0] if over else None
+        if not isinstance(a, torch.fx.Node): continue
+        root = owner.get(a, a)
+        if root.op != 'call_function' or last[root] != i or not n.meta['is'] == a.meta['is'] == root.meta['is']: continue
+        if any(o is not a and owner.get(o, o) is root for o in n.all_input_nodes): continue   # it reads the same memory in another order
+        if n.target in _OVER_GRAD: n.kwargs = {**n.kwargs, 'grad_input': a}
+        n.target = over
+        owner[n],last[root] = root,last.get(n, i)
+        for v,o in owner.items():
+            if o is n: owner[v] = root
+    gm.recompile()
+
 def _peak(gm):
     "The most bytes that results of the list hold at one time"
-    owner,size,last = {},{},{}   # a view keeps its owner
-    for i,n in enumerate(gm.graph.nodes):
-        if n.op == 'call_function':
-            if n.target in _VIEWS and n.all_input_nodes: owner[n] = owner.get(n.all_input_nodes[0], n.all_input_nodes[0])
-            elif getattr(n.target, '__name__', '') == 'getitem': owner[n] = owner.get(n.args[0], n.args[0])
-            else: size[n] = n.meta.get('bytes', 0)
-        for a in n.all_input_nodes: last[owner.get(a, a)] = i
+    owner,last = _lives(gm)
+    size = {n: n.meta.get('bytes', 0) for n in gm.graph.nodes if n.op == 'call_function' and n not in owner}
     freed,live,peak = {},0,0
     for n,i in last.items(): freed[i] = freed.get(i, 0) + size.get(n, 0)
     for i,n in enumerate(gm.graph.nodes):
@@ -241,6 +274,7 @@ class Program:
             except Exception as e: raise trail.blame(e) from e
         self.warned |= {str(w.message).split('We recommend')[0][:160] for w in said if 'performance drop' in str(w.message)}
         with torch.no_grad(): gm = _clean(gm, fresh())
+        if not self.compile: _write_over(gm)   # the compiler does so by itself
         self.peak = max(self.peak, _peak(gm))
         run = gm.forward
         if self.compile:

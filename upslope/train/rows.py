@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/04-train/rows.html.md"""
 __all__ = ['optimizer_class', 'Rows']
 
 # %% ../../nbs/04-train/17_rows.ipynb #b5c9b1a2
-import inspect, math
+import inspect, math, operator
 import torch
 from torch import nn
 from ..core.errors import ArgumentError, lookup, unknown
@@ -16,20 +16,24 @@ from .optimizers import OPTIMIZERS, TorchOptimizer
 
 # %% ../../nbs/04-train/17_rows.ipynb #cba3f5e3
 def _adam_kernel(function):
-    def step(w, g, h, s, n):
-        if not s: s.update(step=n, exp_avg=torch.zeros_like(w), exp_avg_sq=torch.zeros_like(w))
+    def step(ws, gs, h, ss, ns):
+        for w,s,n in zip(ws, ss, ns):
+            if not s: s.update(step=n, exp_avg=torch.zeros_like(w), exp_avg_sq=torch.zeros_like(w))
         beta1,beta2 = h['betas']
-        function([w], [g], [s['exp_avg']], [s['exp_avg_sq']], [], [s['step']], lr=h['lr'], beta1=beta1, beta2=beta2, weight_decay=h['weight_decay'], eps=h['eps'], amsgrad=False, maximize=h['maximize'])
-    return step
-def _sgd_kernel(w, g, h, s, n):
-    first = h['momentum'] != 0 and s.get('momentum_buffer') is None
-    if first: s['momentum_buffer'] = torch.empty_like(w)
-    torch._fused_sgd_([w], [g], [s['momentum_buffer']] if h['momentum'] else [], weight_decay=h['weight_decay'], momentum=h['momentum'], lr=h['lr'], dampening=h['dampening'], nesterov=h['nesterov'], maximize=h['maximize'], is_first_step=first)
-def _adagrad_kernel(w, g, h, s, n):
-    if not s: s.update(step=n, sum=torch.full_like(w, h['initial_accumulator_value']))
-    torch._fused_adagrad_([w], [g], [s['sum']], [s['step']], lr=h['lr'], lr_decay=h['lr_decay'], weight_decay=h['weight_decay'], eps=h['eps'], maximize=h['maximize'])
+        function(ws, gs, [s['exp_avg'] for s in ss], [s['exp_avg_sq'] for s in ss], [], [s['step'] for s in ss], lr=h['lr'], beta1=beta1, beta2=beta2, weight_decay=h['weight_decay'], eps=h['eps'], amsgrad=False, maximize=h['maximize'])
+    return ('lr', 'betas', 'weight_decay', 'eps', 'maximize'),step
+def _sgd_kernel(ws, gs, h, ss, ns):
+    first = h['momentum'] != 0 and ss[0].get('momentum_buffer') is None
+    if first:
+        for w,s in zip(ws, ss): s['momentum_buffer'] = torch.empty_like(w)
+    torch._fused_sgd_(ws, gs, [s['momentum_buffer'] for s in ss] if h['momentum'] else [], weight_decay=h['weight_decay'], momentum=h['momentum'], lr=h['lr'], dampening=h['dampening'], nesterov=h['nesterov'], maximize=h['maximize'], is_first_step=first)
+def _adagrad_kernel(ws, gs, h, ss, ns):
+    for w,s,n in zip(ws, ss, ns):
+        if not s: s.update(step=n, sum=torch.full_like(w, h['initial_accumulator_value']))
+    torch._fused_adagrad_(ws, gs, [s['sum'] for s in ss], [s['step'] for s in ss], lr=h['lr'], lr_decay=h['lr_decay'], weight_decay=h['weight_decay'], eps=h['eps'], maximize=h['maximize'])
 
-_KERNELS = {torch.optim.Adam: _adam_kernel(torch._fused_adam_), torch.optim.AdamW: _adam_kernel(torch._fused_adamw_), torch.optim.SGD: _sgd_kernel, torch.optim.Adagrad: _adagrad_kernel}
+_KERNELS = {torch.optim.Adam: _adam_kernel(torch._fused_adam_), torch.optim.AdamW: _adam_kernel(torch._fused_adamw_),   # (hyper-parameters that it takes, itself)
+            torch.optim.SGD: (('lr', 'momentum', 'weight_decay', 'dampening', 'nesterov', 'maximize'), _sgd_kernel), torch.optim.Adagrad: (('lr', 'lr_decay', 'weight_decay', 'eps', 'maximize'), _adagrad_kernel)}
 
 # %% ../../nbs/04-train/17_rows.ipynb #4fff41b4
 def optimizer_class(
@@ -77,7 +81,8 @@ class Rows:
             if k not in known: raise unknown('hyper-parameter', k, known - {'params', 'self'}, f'of {cls.__name__}')
         self.wrapper = TorchOptimizer([[p] for p in self.params], cls, **{**dict(lr=1e-3), **defaults, **kwargs})
         self.opt,self.defaults = self.wrapper.opt,dict(self.wrapper.opt.param_groups[0])
-        self.kernel = _KERNELS.get(cls) if self.defaults.get('fused') and not self.defaults.get('amsgrad') and not self.defaults.get('differentiable') else None
+        names,self.kernel = _KERNELS[cls] if cls in _KERNELS and self.defaults.get('fused') and not self.defaults.get('amsgrad') and not self.defaults.get('differentiable') else (None, None)
+        self.taken = names and operator.itemgetter(*names)   # what the kernel takes of a group
 
     @property
     def names(self): return [k for k in self.defaults if k not in ('params', 'fused', 'foreach', 'capturable', 'differentiable', 'maximize', 'amsgrad', 'centered', 'nesterov', 'decoupled_weight_decay')]
@@ -112,18 +117,25 @@ class Rows:
         for i,v in enumerate(values or ()):
             if v is not None: self.grads[i].clamp_(-v, v)
 
+    def calls(self, rows) -> list:
+        "What the kernel is called with: once for all of these rows that have the same hyper-parameters"
+        if self.kernel is None: return []
+        groups,known,alike = self.opt.param_groups,self.known,{}
+        for i in rows:
+            if known[i] is None: known[i] = self.opt.state[self.params[i]]
+            alike.setdefault((self.taken(groups[i]), known[i].get('momentum_buffer') is None), []).append(i)   # SGD's first step is another one
+        return [([self.w[i] for i in its], [self.g[i] for i in its], groups[its[0]], [known[i] for i in its], [self.counts[i] for i in its]) for its in alike.values()]
+
     def step(self,
-        rows=None,  # which; None: all
+        rows=None,   # which; None: all
+        calls=None,  # `self.calls(rows)`, made before, if no hyper-parameter has changed since
     ):
         "One step of each row"
         rows = range(len(self.params)) if rows is None else rows
         if self.kernel is not None:
-            state,groups,known = self.opt.state,self.opt.param_groups,self.known
             if len(rows) == len(self.params): self.steps += 1   # one addition for all: each costs as much as a kernel
             else: self.steps[list(rows)] += 1
-            for i in rows:
-                if known[i] is None: known[i] = state[self.params[i]]
-                self.kernel(self.w[i], self.g[i], groups[i], known[i], self.counts[i])
+            for call in calls or self.calls(rows): self.kernel(*call)
             return
         for p in self.params: p.grad = None
         for i in rows: self.params[i].grad = self.g[i]
