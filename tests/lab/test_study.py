@@ -166,13 +166,16 @@ def test_the_code_version_is_recorded_with_each_run(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(empty))
     assert code(repo) is None
 
-def test_a_mistake_in_the_base_is_told_before_its_runs(tmp_path):
-    "An unknown metric, data set, loss, optimiser or step, a loss that does not fit: one error in words, no network run, and what is stored stays"
-    (tmp_path/'wrong.py').write_text("""if 1:
-        from torch import nn
+@pytest.mark.parametrize('who', ['this process', 'a worker'])
+def test_a_mistake_in_the_base_is_told_before_its_runs(tmp_path, who):
+    "An unknown metric, data set, loss, optimiser or step, a loss that does not fit: one error in words, no network run, and what is stored stays; found in a worker where the script has no use for PyTorch"
+    (tmp_path/'wrong.py').write_text(f'import sys, {"torch" if who == "this process" else "math"}' + """
+if 1:
         from upslope.core import UpslopeError
         from upslope.lab import Recipe, Store, Study
-        def linear(units=10): return nn.Sequential(nn.Flatten(), nn.LazyLinear(units))
+        def linear(units=10):
+            from torch import nn
+            return nn.Sequential(nn.Flatten(), nn.LazyLinear(units))
         recipe = Recipe('digits', linear, epochs=1)
         store = Store('s.db')
         Study('good', recipe, seeds=1, baselines=None, store=store).run(workers=1, show=False)
@@ -181,9 +184,11 @@ def test_a_mistake_in_the_base_is_told_before_its_runs(tmp_path):
             try: Study('bad', recipe if 'metric' in bad else recipe.but(**bad), seeds=1, baselines=None, metric=bad.get('metric'), store=store).run(workers=1, show=False)
             except UpslopeError as e: print('|' + str(e).replace(chr(10), ' '))
         assert before == (store.query("SELECT * FROM run WHERE study='good'"), store.query('SELECT * FROM metric'), store.query('SELECT * FROM result'))
+        print('|torch' if 'torch' in sys.modules else '|')
     """)
     said = subprocess.run([sys.executable, 'wrong.py'], cwd=tmp_path, capture_output=True, text=True)
-    texts = said.stdout.strip().split('|')[1:]
+    *texts,loaded = said.stdout.strip().split('|')[1:]
+    assert (loaded == 'torch') == (who == 'this process') and not list((tmp_path/'logs').glob('question*')), said.stdout + said.stderr
     wanted = ["fix:  'valid_accuracy'", "fix:  'digits'", "The loss 'mse'", "fix:  'adam'", "fix:  'standardize'", 'a last layer with 10 units', 'got:  batch_size=5000', "fix:  'one_cycle'"]
     assert len(texts) == len(wanted), said.stdout + said.stderr
     for text, words in zip(texts, wanted): assert words in text
@@ -204,4 +209,18 @@ def test_data_with_missing_values(tmp_path):
     """)
     said = subprocess.run([sys.executable, 'gaps.py'], cwd=tmp_path, capture_output=True, text=True)
     assert "DataError: gappy has" in said.stderr and "'bmi':" in said.stderr and 'fix:' in said.stderr, said.stderr
+    assert Store(tmp_path/'s.db').query('SELECT count(*) n FROM run') == [dict(n=0)]
+
+def test_a_base_that_ends_its_process(tmp_path):
+    "The worker that is asked about the base dies of it, again and again: an error in words, no run, no wait for ever"
+    (tmp_path/'deadly.py').write_text("""if 1:
+        from upslope.lab import Recipe, Study
+        def deadly():
+            import os
+            print('as if out of memory', flush=True)
+            os._exit(3)
+        Study('s', Recipe('digits', deadly, epochs=1), seeds=1, baselines=None, store='s.db').run(workers=1, show=False)
+    """)
+    said = subprocess.run([sys.executable, 'deadly.py'], cwd=tmp_path, capture_output=True, text=True)
+    assert 'WorkerError: The workers die as soon as they start' in said.stderr and 'exit code 3' in said.stderr and 'as if out of memory' in said.stderr, said.stderr
     assert Store(tmp_path/'s.db').query('SELECT count(*) n FROM run') == [dict(n=0)]

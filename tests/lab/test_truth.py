@@ -26,7 +26,7 @@ def truth(r, seed, salt=0):
 
 class Made:
     "In place of the worker processes: every queued run is done at once"
-    n,score,most,lost = 1,staticmethod(truth),math.inf,lambda *_: False
+    n,question,score,most,lost = 1,None,staticmethod(truth),math.inf,lambda *_: False
     def __init__(self, store, study, *_, **__): self.store,self.study = store,study
     def __enter__(self): return self
     def __exit__(self, *_): pass

@@ -21,7 +21,7 @@ from ..core.seeds import derive, seeded
 from .design import family
 from .recipe import Recipe
 from .store import Store
-from .worker import Pulse, Scorer, _build, _is_owned, _refuse_changed, _target_pipeline, context, default_loss, work_on
+from .worker import Pulse, Scorer, _build, _is_owned, _refuse_changed, _target_pipeline, answer, context, default_loss, work_on
 from .watching import keep_or_say, watch_of_study
 from .claims import Writer
 
@@ -266,4 +266,5 @@ def grouping(
 if __name__ == '__main__':
     gc.freeze(); gc.enable()   # what is loaded stays: it need not be looked at again and again
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
+    if 'UPSLOPE_QUESTION' in os.environ: answer(os.environ['UPSLOPE_QUESTION'])
     work(*sys.argv[1:3], wait=True, checkpoint_s=float(os.environ.get('UPSLOPE_CHECKPOINT_S', 30)), planner=Planner(os.environ.get('UPSLOPE_ENGINE', 'auto'), int(os.environ.get('UPSLOPE_WORKERS', 1))))

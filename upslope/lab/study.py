@@ -8,7 +8,7 @@ Docs: https://upslope.github.io/upslope/06-lab/study.html.md"""
 __all__ = ['StudyError', 'Study', 'Sheet']
 
 # %% ../../nbs/06-lab/20_study.ipynb #7b0d7a75
-import json, math, re, time
+import json, math, re, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.basics import patch
@@ -68,6 +68,7 @@ class Study:
         self.steps,self.nuisance,self.half_width = _steps(axes, self.design),{k: as_axis(v) for k, v in (nuisance or {}).items()},half_width
         self.placebo = bool(len(self.seeds) >= 6 and any(self.steps) and self.design.name in ('one_at_a_time', 'grid', 'factorial')) if placebo is None else bool(placebo)
         self._metric,self._mode,self.extra = metric,mode,[]   # extra: variants to run beside the steps
+        self._tasks,self._names = {},None   # of each data set, by its recipe's key; of the results
         self._check_steps()
         self.store = store if isinstance(store, Store) else Store(store)
 
@@ -110,20 +111,28 @@ class Study:
 
     def _resolve(self):
         if self._metric is None and self.recipe['metrics'] is None:   # known without loading fastai
-            first = self.recipe.metrics_for(self.recipe.dataset(self.seeds[0]).task)[0]
+            first = self.recipe.metrics_for(self._task(self.recipe))[0]
             return f'valid_{first}', self._mode or ('max' if first == 'accuracy' else 'min')
-        from upslope.lab.worker import result_names
-        names = result_names(self.recipe)
+        if self._names is None:
+            from upslope.lab.worker import result_names
+            self._names = result_names(self.recipe, self._task(self.recipe))
+        names = self._names
         metric = self._metric or next((n for n in names if n.startswith('valid_') and n != 'valid_loss'), 'valid_loss')
         if metric not in names: raise unknown('metric', metric, names, f'among the results of study {self.name!r}')
         return metric, self._mode or names[metric]
 
+    def _sets(self):
+        "The recipe, and the same on each other data set that is an axis"
+        return [self.recipe] + [r for s in self.steps if 'data' in s for v in values_of(s['data'], self.recipe) for r in [self.recipe.but(data=v)] if r != self.recipe]
+    def _task(self, recipe):
+        if recipe.key not in self._tasks: self._tasks[recipe.key] = recipe.dataset(self.seeds[0]).task
+        return self._tasks[recipe.key]
+
     def _baselines(self):
-        "The trivial baselines on the recipe's data, and on each other data set that is an axis"
-        sets = [self.recipe] + [r for s in self.steps if 'data' in s for v in values_of(s['data'], self.recipe) for r in [self.recipe.but(data=v)] if r != self.recipe]
+        "The trivial baselines on each data set"
         found = []
-        for r in sets:
-            task = r.dataset(self.seeds[0]).task   # an unknown data set is told here, before anything runs
+        for r in self._sets():
+            task = self._task(r)   # an unknown data set is told here, before anything runs
             models = BASELINES[task] if self.baselines == 'auto' else self.baselines or []
             found += [Variant(m.__name__ + (f", data={show(r['data'])}" if r != self.recipe else ''), r.estimator(m)) for m in models]
         return check_labels(found)
@@ -148,7 +157,9 @@ def run(self:Study,
         self.store.requeue(self.name, failed=retry_failed)
         if halving is None: self.store.unpause(self.name)
         before = {r['status'] for r in self.store.query('SELECT status FROM run WHERE study=?', self.name)}
-        if not before or 'queued' in before: pool.start()   # they load their libraries while we load ours
+        if not before or 'queued' in before:
+            if 'torch' not in sys.modules and backend == 'local': pool.ask([r.to_json() for r in self._sets()], self.seeds[0])   # a worker loads it anyway
+            pool.start()   # they load their libraries while we load ours
         with Board(self.store, self.name, show=show, workers=pool.n, on_event=on_event) as board:
             try: self._run(pool, board, halving)
             except KeyboardInterrupt:
@@ -160,12 +171,14 @@ def run(self:Study,
 
 @patch
 def _run(self:Study, pool, board, halving):
+    asked = pool.question is not None
+    if asked: self._hear(pool, board)
     board.metric,mode = self._resolve()
     self._refuse_another_recipe()
     sheet = Sheet(self, board.metric, mode)
     sheet.add(self._baselines(), 0, 'baseline')
     sheet.declare()
-    self._probe(pool, board)
+    if not asked: self._probe(pool, board)
     base = Variant(self.recipe['model'].__name__, self.recipe)
     sheet.add([base], 0)
     sheet.text['compare'] |= {o: base.label for o in sheet.add(self.extra, 0)}
@@ -203,6 +216,12 @@ def _tend(self:Study, pool, board, pause=.1):
         if not getattr(self, '_troubled', False): board.say(f'The study waits. {e}')
         self._troubled = True
     time.sleep(pause)
+
+@patch
+def _hear(self:Study, pool, board):
+    "What a worker says of the recipes before anything is declared: an error, if the base cannot run at all"
+    while (said := pool.answer()) is None: self._tend(pool, board, .02)
+    self._tasks,self._names = {r.key: t for r, t in zip(self._sets(), said['tasks'])},said['names']
 
 @patch
 def _probe(self:Study, pool, board):

@@ -6,11 +6,11 @@ Docs: https://upslope.github.io/upslope/06-lab/worker.html.md"""
 
 # %% auto #0
 __all__ = ['leave_with', 'default_loss', 'result_names', 'Scorer', 'run_estimator', 'Stopped', 'Paused', 'RunLogger',
-           'RunCheckpoint', 'make_learner', 'run_network', 'execute', 'probe', 'context', 'about_data', 'work_on',
-           'Pulse', 'work', 'again']
+           'RunCheckpoint', 'make_learner', 'run_network', 'execute', 'probe', 'answer', 'context', 'about_data',
+           'work_on', 'Pulse', 'work', 'again']
 
 # %% ../../nbs/06-lab/10_worker.ipynb #137f7888
-import importlib.metadata, inspect, json, math, os, platform, shutil, site, subprocess, sys, sysconfig, threading, time, traceback
+import importlib.metadata, inspect, json, math, os, pickle, platform, shutil, site, subprocess, sys, sysconfig, threading, time, traceback
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -198,6 +198,22 @@ class _NoStep(Callback):
 def probe(recipe:Recipe, seed:int=0):
     "An error in words if the recipe cannot run: one batch through model and loss, without a step"
     make_learner(recipe, seed).fit(1, recipe['lr'], wd=recipe['weight_decay'], schedule=recipe['schedule'], cbs=_NoStep())
+
+def answer(path:str):   # of the question, as `Workers.ask` wrote it
+    "Say of what kind the data of a study's recipes are, what the first one's results will be called, and whether it can run; written beside the question, pickled: a dictionary, or an error with its traceback"
+    path = Path(path)
+    if not path.exists(): return   # heard long ago; this worker was started again
+    asked = json.loads(path.read_text())
+    try:
+        recipes = [Recipe.from_json(r) for r in asked['recipes']]
+        said = dict(tasks=[r.dataset(asked['seed']).task for r in recipes])
+        said['names'] = result_names(recipes[0], said['tasks'][0])
+        probe(recipes[0], asked['seed'])
+    except Exception as e: said = e,traceback.format_exc()
+    try: text = pickle.dumps(said)
+    except Exception: text = pickle.dumps((UpslopeError('The base recipe cannot run.', got=f'{type(said[0]).__name__}: {said[0]}'), said[1]))   # an error of a class that exists only in this process
+    part = path.with_suffix('.part')
+    part.write_bytes(text); part.replace(path.with_suffix('.answer'))
 
 # %% ../../nbs/06-lab/10_worker.ipynb #0871320d
 def context() -> dict:

@@ -40,6 +40,7 @@ class Loss:
 class CrossEntropy(Loss):
     "`-log softmax(output)[label]`; output `(rows, classes, ...)` or, for sequences, `(rows, time, classes)` with target `(rows, time)`"
     name,y_int = 'cross_entropy',True  # fastai's mixup asks for `y_int`
+    all_count = False   # is no target PyTorch's ignored class, -100? Who knows so may say it, and spare a program the question at each step
     def __init__(self,
         reduction:str='mean',
         label_smoothing:float=0.,  # this share of the label goes to all classes alike

@@ -35,9 +35,10 @@ def row_losses(
         if pred.ndim == 3:
             eps = loss.label_smoothing if smoothing is None else smoothing.to(pred.dtype)[:,None]
             logp = pred.transpose(1, 2).contiguous().log_softmax(1)   # (members, classes, rows): over a short last axis PyTorch is many times slower
-            counts = target >= 0   # PyTorch's ignored class is -100
-            hit = -logp.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
+            hit = -logp.gather(1, (target if loss.all_count else target.clamp(min=0)).unsqueeze(1)).squeeze(1)
             if smoothing is not None or eps: hit = hit*(1 - eps) - logp.mean(1)*eps
+            if loss.all_count: return hit.mean(1)
+            counts = target >= 0   # PyTorch's ignored class is -100
             return (hit*counts).sum(1)/counts.sum(1)
     if smoothing is not None: raise ArgumentError('Label smoothing can differ between members only for class numbers as targets.', got=f'{loss!r}, output {tuple(pred.shape[1:])}', need="loss='cross_entropy' with output (rows, classes)")
     if isinstance(loss, Loss) and type(loss).__module__ == Loss.__module__ and loss.reduction == 'mean' and type(loss) is not CrossEntropy:
@@ -163,6 +164,9 @@ def _clean(gm, inputs):
             turned = g.call_function(_aten.bmm.default, (b, a))
         turned.meta['bytes'] = product.meta['bytes']
         n.replace_all_uses_with(turned); g.erase_node(n)
+    for n in list(g.nodes):   # transposed twice
+        a = n.args[0] if n.target is _aten.transpose.int else None
+        if a is not None and a.target is _aten.transpose.int and {d % 3 for d in n.args[1:]} == {d % 3 for d in a.args[1:]} == {1, 2}: n.replace_all_uses_with(a.args[0])
     g.eliminate_dead_code()
     gm.recompile()
     return gm
@@ -183,7 +187,7 @@ def _write_over(gm):
         a = n.args[0] if over else None
         if not isinstance(a, torch.fx.Node): continue
         root = owner.get(a, a)
-        if root.op != 'call_function' or last[root] != i or not n.meta['is'] == a.meta['is'] == root.meta['is']: continue
+        if root.op != 'call_function' or last[root] != i or not (n.meta.get('is') and n.meta['is'] == a.meta.get('is') == root.meta.get('is')): continue
         if any(o is not a and owner.get(o, o) is root for o in n.all_input_nodes): continue   # it reads the same memory in another order
         if n.target in _OVER_GRAD: n.kwargs = {**n.kwargs, 'grad_input': a}
         n.target = over
@@ -191,6 +195,25 @@ def _write_over(gm):
         for v,o in owner.items():
             if o is n: owner[v] = root
     gm.recompile()
+
+def _function(gm):
+    "The list as a function of Python's own, which has the kernels at hand; `gm.forward` looks for each in five steps"
+    names,lines,nodes = {},[],list(gm.graph.nodes)
+    last = {a: n for n in nodes for a in n.all_input_nodes}
+    def word(v):
+        if isinstance(v, torch.fx.Node): return v.name
+        if isinstance(v, (tuple, list)): return f"[{', '.join(map(word, v))}]"
+        names[name := f'value{len(names)}'] = v
+        return name
+    for n in nodes:
+        if n.op == 'get_attr': names[n.name] = getattr(gm, n.target)
+        elif n.op == 'call_function':
+            names[name := f'call{len(names)}'] = getattr(n.target, '_op', n.target)
+            lines.append(f"{n.name} = {name}({', '.join([*map(word, n.args), *(f'{k}={word(v)}' for k,v in n.kwargs.items())])})")
+            if gone := [a.name for a in n.all_input_nodes if last[a] is n and a.op != 'get_attr']: lines.append(f"del {', '.join(gone)}")
+        elif n.op == 'output': lines.append(f'return {word(n.args[0])}')
+    exec(f"def run({', '.join(n.name for n in nodes if n.op == 'placeholder')}):\n    " + '\n    '.join(lines), names)
+    return names['run']
 
 def _peak(gm):
     "The most bytes that results of the list hold at one time"
@@ -276,8 +299,8 @@ class Program:
         with torch.no_grad(): gm = _clean(gm, fresh())
         if not self.compile: _write_over(gm)   # the compiler does so by itself
         self.peak = max(self.peak, _peak(gm))
-        run = gm.forward
-        if self.compile:
+        if not self.compile: run = _function(gm)
+        else:
             compiled = torch.compile(gm, dynamic=False)
             with torch.no_grad(): compiled(*fresh())
             run = compiled

@@ -77,6 +77,7 @@ class Slots:
         self.opt_class,self.opt_args = optimizer_class(opt)
         self._read_data(data, len(members))
         self.loss = as_loss(loss if loss is not None else 'mse' if self.train[0].ys[0].is_floating_point() else 'cross_entropy')
+        if type(self.loss) is CrossEntropy and all(bool((p.ys[0] >= 0).all()) for p in {id(p): p for p in self.train + self.valid if p is not None}.values() if not p.ys[0].is_floating_point()): self.loss = copy.copy(self.loss); self.loss.all_count = True
         self.metrics = [as_metric(m) for m in _as_list(metrics)]
         self.columns = ['train_loss', *(['valid_loss', *(m.name for m in self.metrics)] if self.valid[0] is not None else [])]
         self._read_settings(members, hypers, schedule)
