@@ -169,11 +169,15 @@ def visit(address, browser):
     yield go
     page.close()
 
-LOOK = """() => ({wide: document.documentElement.scrollWidth - innerWidth, lost: [...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).map(i => i.src),
+LOOK = """() => ({wide: document.documentElement.scrollWidth - innerWidth,
+                  cut: [...document.querySelectorAll('article :is(table, img, svg)')].filter(e => {
+                      if (e.getBoundingClientRect().right <= innerWidth + 1) return false
+                      for (let p = e.parentElement; p.tagName != 'ARTICLE'; p = p.parentElement) if (['auto', 'scroll'].includes(getComputedStyle(p).overflowX)) return false
+                      return true }).map(e => e.outerHTML.slice(0, 80)), lost: [...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).map(i => i.src),
                   title: document.querySelector('h1')?.innerText, outside: performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin) && !n.startsWith('data:'))})"""
 
 def test_browser_opens_every_page_on_a_phone_and_on_a_screen(visit, site):
-    "No error in the console, no picture missing, nothing fetched from elsewhere, and no page that scrolls sideways"
+    "No error in the console, no picture missing, nothing fetched from elsewhere, no page that scrolls sideways, and nothing cut at its edge"
     pages = sorted(path.relative_to(site).as_posix() for path in site.rglob('*.html'))
     assert len(pages) > 60
     for path in pages:
@@ -181,7 +185,7 @@ def test_browser_opens_every_page_on_a_phone_and_on_a_screen(visit, site):
         for width in (360, 768, 1280):
             page.set_viewport_size(dict(width=width, height=900))
             seen = page.evaluate(LOOK)
-            assert seen['wide'] <= 0 and seen['lost'] == [] and seen['outside'] == [] and (seen['title'] or path in ('genindex.html', 'search.html')), (path, width, seen)
+            assert seen['wide'] <= 0 and seen['cut'] == [] and seen['lost'] == [] and seen['outside'] == [] and (seen['title'] or path in ('genindex.html', 'search.html')), (path, width, seen)
         assert visit.wrong == [], path
 
 def test_the_gallery_shows_its_pictures(visit):

@@ -37,10 +37,10 @@ class Axis:
 
     def widget(self):
         import ipywidgets as w
-        more = dict(description=self.name, value=self.start, continuous_update=True, style=dict(description_width='9em'), layout=w.Layout(width='26em'))
+        more = dict(description=self.name, value=self.start, continuous_update=True, style=dict(description_width='11em'), layout=w.Layout(width='28em'))
         if self.choices is not None: return w.SelectionSlider(options=[(str(getattr(c, '__name__', c)), c) for c in self.choices], **more)
         if self.whole: return w.IntSlider(min=self.low, max=self.high, **more)
-        return w.FloatSlider(min=self.low, max=self.high, step=(self.high - self.low)/100, readout_format='.3g', **more)
+        return w.FloatSlider(min=self.low, max=self.high, step=(self.high - self.low)/100, readout_format='.4r', **more)
 
 class Explorer:
     "Draws `draw(**values)`, with a slider for each axis"
