@@ -137,9 +137,9 @@ def _rank_correlation(a, b):
     return np.asarray(out)
 
 def randomization_check(
-    of,                # as in `attribute`
-    data=None,
-    method:str='integrated_gradients',
+    of,                # a Learner (ours or fastai's), or a model
+    data=None,         # for a model: a Dataset, a loader, a pair (x, y)
+    method:str='integrated_gradients',   # or 'saliency', 'input_x_gradient'
     rows=32,           # row numbers, or how many
     seed:int=0,        # of the random weights
     **kwargs           # of `attribute`

@@ -82,7 +82,8 @@ class Predictions:
     "Rows of one part, the model's outputs for them, and what each row costs"
     def __init__(self,
         model:nn.Module,   # left as it is
-        xs, ys,            # tuples of tensors
+        xs,                # inputs, a tuple of tensors
+        ys,                # targets, a tuple of tensors
         loss_func=None,    # of output and target; None: cross entropy, binary cross entropy or squared error, as the targets ask
         classes=None,      # names of the classes; None: their numbers
         features=(),       # names of the columns, if the inputs are a table

@@ -38,7 +38,7 @@ def wrong_labels(
     return replace(data, train=Part(data.train.x, y))
 
 def fewer_rows(
-    data:Dataset,
+    data:Dataset,      # whose other parts stay as they are
     share:float,       # of the training part that is kept, in (0, 1]
     seed:int=0,        # the same seed: a larger share holds the smaller one
 ) -> Dataset:
@@ -144,8 +144,8 @@ def extrapolate(
     rows:int,               # the number of training rows asked for
     subject:str=None,       # a model of the curve; None: the recipe's
     draws:int=200,          # bootstrap draws of the seeds
-    level:float=.95,
-    seed:int=0,
+    level:float=.95,        # of the interval
+    seed:int=0,             # of the bootstrap
 ) -> Forecast:
     "`floor + a * rows**-b`, fitted to the error by rows (Hestness et al. 2017, arXiv:1712.00409, eq. 1)"
     from upslope.train.metrics import lower_is_better
