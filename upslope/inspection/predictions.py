@@ -166,7 +166,7 @@ def predictions(
     "What a model says to each row of a part"
     learner = of if isinstance(of, Learner) else None
     if learner is None and not isinstance(of, nn.Module): raise ArgumentError('Predictions come from a Learner or a model.', got=type(of).__name__, need='predictions(learner), or predictions(model, data)')
-    if learner is None and data is None: raise ArgumentError('A model alone has no data.', got='data=None', need='predictions(model, data)', fix='predictions(model, (x, y))')
+    if learner is None and data is None: raise ArgumentError('A model alone has no data.', got='data=None', need='a Learner, or the data after the model: (model, (x, y))')
     given = data if data is not None else learner.dls
     about = given if isinstance(given, Dataset) else getattr(given, 'data', None) if isinstance(getattr(given, 'data', None), Dataset) else None
     if isinstance(about, Dataset):
