@@ -15,7 +15,7 @@ help:
 	@echo "make setup     for contributors: git hooks that clean and check, and nbdev's merge driver for notebooks"
 	@echo "make export    bring package, README.md and notebooks up to date with their sources"
 	@echo "make prepare   the same, and run every notebook and save its outputs: do this before a commit"
-	@echo "make lab       JupyterLab, with the stories"
+	@echo "make lab       JupyterLab, with the stories; more for it to know: make lab LAB='--no-browser --port=9999'"
 	@echo "make docs      the documentation site, in _docs/"
 	@echo "make bench     the benchmarks"
 	@echo "make dist      what is uploaded to PyPI, in dist/"
@@ -43,8 +43,12 @@ prepare: export
 	$(ONE_THREAD) $(BIN)/nbdev-test --n-workers $(CORES) --save
 	$(BIN)/python tools/project.py sync
 
-lab: .venv/for-dev
-	$(BIN)/jupyter lab --notebook-dir=nbs nbs/90-stories/01_ten_minutes.ipynb
+# Jupyter's own refusal stays, since notebooks of root may change the whole machine; here it comes before the installation, with what to type.
+lab:
+	@[ "$$(id -u)" != 0 ] || case "$(LAB)" in *--allow-root*) ;; *) \
+	echo "You are root, and JupyterLab starts for root only if told to. In a container, where root is all there is: make lab LAB=--allow-root"; exit 1;; esac
+	@$(MAKE) --no-print-directory .venv/for-dev
+	$(BIN)/jupyter lab --notebook-dir=nbs $(LAB) nbs/90-stories/01_ten_minutes.ipynb
 
 docs: .venv/for-dev
 	$(ONE_THREAD) $(BIN)/python tools/docs.py

@@ -5,6 +5,7 @@
     python benchmarks/inspection.py --watch    only what watching costs
     python benchmarks/inspection.py --doctor   only `diagnose`
     python benchmarks/inspection.py --steps 300   longer trainings: the early looks weigh less
+    python benchmarks/inspection.py --watch --model dense --pairs 31   one model, more pairs: a training of 60 steps is short, and the cost of one pair varies by several per cent
 
 One process, one thread. A pair is a training with a contender and one without anything, one directly after the other, in
 changing order; its ratio of times, minus one, is the cost. Wall clock and CPU time are shown; on a shared machine trust the second. Shown are the median over pairs and the quartiles, and the
@@ -65,11 +66,13 @@ def training(name, kind):
     learn = Learner(DataLoaders(Batches(x, y, batch_size=BATCH), Batches(x[:BATCH], y[:BATCH])), model, 'cross_entropy', 'adam', cbs=cbs, verbose=False)
     wall, cpu = time.perf_counter(), time.process_time()
     learn.fit(1, 1e-3)
+    for c in cbs:
+        if isinstance(c, Watch): c.records   # what was put aside for later is paid too
     return (time.perf_counter() - wall, time.process_time() - cpu), cbs
 
-def watching(pairs):
+def watching(pairs, models=MODELS):
     print(f'{"model":7}{"step":>9}  {"contender":30}{"cost, wall (quartiles)":>28}{"cost, CPU (quartiles)":>28}   looks')
-    for name in MODELS:
+    for name in models:
         for kind in ('nothing', 'Watch'): training(name, kind)
         costs, step = {}, []
         for kind in ('Watch', 'Watch, activations, each step', 'ActivationStats'):
@@ -109,7 +112,9 @@ if __name__ == '__main__':
     p = argparse.ArgumentParser()
     for flag in ('quick', 'watch', 'doctor'): p.add_argument(f'--{flag}', action='store_true')
     p.add_argument('--steps', type=int, default=STEPS)
+    p.add_argument('--pairs', type=int)
+    p.add_argument('--model', choices=MODELS)
     a = p.parse_args()
     STEPS = a.steps
-    if not a.doctor: watching(3 if a.quick else 7)
+    if not a.doctor: watching(a.pairs or (3 if a.quick else 15), [a.model] if a.model else MODELS)
     if not a.watch: doctor(3 if a.quick else 5)

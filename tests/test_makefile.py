@@ -96,6 +96,22 @@ def test_a_missing_python_is_named_in_words(tree):
     made = make(tree, 'demo')
     assert made.returncode != 0 and "'./python' does not start here" in made.stdout
 
+def test_lab_starts_for_root_only_if_told_to(tree):
+    "Whoever runs this test: `id` says who"
+    make(tree, 'export'); done(tree)
+    for name, text in {'.venv/bin/jupyter': 'echo "jupyter $*" >> log', 'id': 'cat user'}.items():
+        (tree/name).write_text(f'#!/bin/sh\n{text}\n')
+        (tree/name).chmod(0o755)
+    def lab(user, *args):
+        (tree/'user').write_text(f'{user}\n')
+        made = subprocess.run(['make', 'lab', *args, 'PYTHON=./python'], cwd=tree, env={**ENV, 'PATH': f"{tree}{os.pathsep}{ENV['PATH']}"}, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
+        return made.returncode, made.stdout, done(tree)
+    start = 'jupyter lab --notebook-dir=nbs {}nbs/90-stories/01_ten_minutes.ipynb'
+    assert lab(1000)[::2] == (0, [start.format('')]) and lab(1000, 'LAB=--port=9999')[::2] == (0, [start.format('--port=9999 ')])
+    code, said, log = lab(0)
+    assert code != 0 and log == [] and 'make lab LAB=--allow-root' in said
+    assert lab(0, 'LAB=--no-browser --allow-root')[::2] == (0, [start.format('--no-browser --allow-root ')])
+
 def test_help_names_every_target_and_changes_nothing(tree):
     shown = make(tree).stdout
     targets = next(line for line in (tree/'Makefile').read_text().splitlines() if line.startswith('.PHONY:')).split()[1:]

@@ -213,6 +213,8 @@ MISTAKES = {   # name of the mistake -> (how to make it, the files that are then
     'a notebook that was not cleaned': (lambda at: edit(at/'nbs/01-core/03_seeds.ipynb', '"execution_count": null', '"execution_count": 7'), {'nbs/01-core/03_seeds.ipynb'}),
     'a warning that names a folder of this machine': (lambda at: edit(at/'nbs/01-core/03_seeds.ipynb', '"outputs": []',
         '"outputs": [{"name": "stderr", "output_type": "stream", "text": ["lib/site-packages/x.py:1: Warning\\n"]}]'), {'nbs/01-core/03_seeds.ipynb'}),
+    'a progress bar that was drawn over itself': (lambda at: edit(at/'nbs/01-core/03_seeds.ipynb', '"outputs": []',
+        '"outputs": [{"name": "stdout", "output_type": "stream", "text": ["50 %\\r", "100 %\\n"]}]'), {'nbs/01-core/03_seeds.ipynb'}),
     'another description': (lambda at: edit(at/'settings.ini', 'description = Deep', 'description = Very deep'), {'pyproject.toml'}),
     'another version': (lambda at: edit(at/'settings.ini', 'version = ', 'version = 9'), {'nbs/13-surface/05_package.ipynb', 'upslope/__init__.py'}),
     'a picture that nothing shows': (lambda at: [(at/'nbs/images').mkdir(exist_ok=True), (at/'nbs/images/readme-99.png').write_bytes(b'')], {'nbs/images/readme-99.png'}),

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 from docutils.nodes import SkipNode
+from fastai.callback.core import event
 from fastcore.basics import listify
 from fastcore.docments import docments
 from fastcore.nbio import mk_cell, read_nb, write_nb
@@ -29,6 +30,7 @@ from nbdev.showdoc import showdoc_nm
 from names import names
 from project import ROOT, relink, settings
 from sphinx.application import Sphinx
+from upslope import public_names
 
 CONFIG, INI, LINKS = get_config(ROOT), settings(ROOT), names(ROOT)
 SITE = INI['doc_url'].rstrip('/') + '/'
@@ -51,7 +53,7 @@ div.cell details.hide > summary > p.admonition-title::before { display: none; }
 div.cell_output { overflow-x: auto; }
 @media (min-width: 63em) { div.cell_output pre { white-space: pre-wrap; } }
 div.cell_output img { border-radius: 4px; max-width: 100%; height: auto; }
-div.cell_output img[src$=".svg"] { background: #fff; padding: .5rem; }
+div.cell_output img[src$=".svg"] { background: #fff; padding: .5rem; max-width: max(100%, 44em); }
 div.cell_output table { border: 0; border-collapse: collapse; font-size: 85%; margin: .6rem 0; }
 div.cell_output table :is(td, th) { padding: .2rem .6rem; border: 0; border-bottom: 1px solid var(--color-background-border); }
 div.cell_output tbody tr > th:first-child { text-align: left; }
@@ -63,7 +65,8 @@ div.cell_output table caption { text-align: left; padding: .2rem .6rem; color: v
 .gallery span { display: block; padding: .5rem .7rem; }
 math { font-size: 1.05em; }
 math[display=block] { overflow-x: auto; }
-@media (max-width: 46em) { article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } dl.py { padding-left: .5rem; } dl.py > dd { margin-left: .2rem !important; } dl.py .table-wrapper :is(td, th) { padding: .25rem .4rem; } dl.py .table-wrapper td:not(:first-child) { overflow-wrap: anywhere; } dl.py .table-wrapper td:nth-child(2):not(:last-child) { min-width: 4.5em; } }
+body { --toc-title-font-size: var(--font-size--small--2); --toc-font-size: var(--font-size--small); }
+@media (max-width: 46em) { table.genindextable td { display: block; width: 100%; overflow-wrap: anywhere; } article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } dl.py { padding-left: .5rem; } dl.py > dd { margin-left: .2rem !important; } dl.py .table-wrapper :is(td, th) { padding: .25rem .4rem; } dl.py .table-wrapper td:not(:first-child) { overflow-wrap: anywhere; } dl.py .table-wrapper td:nth-child(2):not(:last-child) { min-width: 4.5em; } }
 """
 
 # -- API entries ------------------------------------------------------------------------------------------------------
@@ -75,10 +78,11 @@ def show(value):
 def annotation(of): return '' if of in (inspect.Parameter.empty, None) else of if isinstance(of, str) else inspect.formatannotation(of)
 
 def parameters(symbol):
-    "The parameters that a caller gives, and the annotation of what comes back"
-    try: signature = inspect.signature(symbol)
+    "The parameters that a caller gives, and the annotation of what comes back; not those of every fastai `Callback`, functions for its events"
+    own = symbol.__init__ if isinstance(symbol, type) and '__init__' in vars(symbol) else symbol   # a base class may have left its signature
+    try: signature = inspect.signature(own)
     except (TypeError, ValueError): return [], ''
-    return [p for p in signature.parameters.values() if p.name not in ('self', 'cls')], '' if isinstance(symbol, type) else annotation(signature.return_annotation)
+    return [p for p in signature.parameters.values() if p.name not in ('self', 'cls') and not hasattr(event, p.name)], '' if isinstance(symbol, type) else annotation(signature.return_annotation)
 
 def call(symbol):
     "The signature as Sphinx reads it"
@@ -100,7 +104,9 @@ def shared(room):
     return dict(re.findall(r'^\| `([\w*]+)` \| (.*) \|$', '\n'.join(cell.source for cell in read_nb(index).cells if cell.cell_type == 'markdown'), flags=re.M)) if index else {}
 
 def comments(symbol):
-    "Beside the parameters of a definition: name -> what its comment says"
+    "Beside the parameters of a definition, or the fields of a named tuple: name -> what its comment says"
+    if getattr(symbol, '_fields', None): return dict(re.findall(r'^ +(\w+) *:[^#\n]*#\s*(.*)$', inspect.getsource(symbol).partition('def ')[0], flags=re.M))
+    if isinstance(symbol, type) and symbol.__init__ is object.__init__: symbol = symbol.__new__   # of a tuple
     return {name: of['docment'] for name, of in docments(symbol, full=True).items() if isinstance(of.get('docment'), str)}
 
 def meanings(symbol):
@@ -141,14 +147,26 @@ def entry(name, symbol, module, given=()):
     body = '\n\n'.join(filter(None, [LINKS.linkify(inspect.cleandoc(own or '')), meanings(symbol), f'[source]({page}.py{line})', *methods(name, symbol, given)]))
     return f'{anchor(name)}\n\n`````{{py:{kind}}} {name}{call(symbol)}\n:module: {module.__name__}\n\n{body}\n`````'
 
+def table_of_names(name, module, source):
+    "A public name that is neither class nor function: the comment beside it"
+    line = next(number for number, text in enumerate(inspect.getsource(module).splitlines(), 1) if re.match(rf'{name} *=', text))
+    said = re.search(rf'^{name} *=(?:[^#\n]|\n )*#\s*(.*)$', source, flags=re.M)
+    if not said: sys.exit(f'{module.__name__}: nothing says what {name} is.\n  fix:  a comment at the end of its line')
+    page = f"{INI['git_url']}/blob/{INI['branch']}/{module.__name__.replace('.', '/')}.py#L{line}"
+    return f'{anchor(name)}\n\n`````{{py:data}} {name}\n:module: {module.__name__}\n\n{LINKS.linkify(said[1])}\n\n[source]({page})\n`````'
+
 def entries(source, module_name):
     "An entry for each public definition in an exported cell"
-    nodes = [node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    body = ast.parse(source).body
+    nodes = [node for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
     names = [name for node in nodes for name in listify(showdoc_nm(node))]   # a method patched into two classes has two names
     names = [name for name in dict.fromkeys(names) if not name.rpartition('.')[2].startswith('_')]
-    module = import_module(module_name) if names else None
+    tables = [node.targets[0].id for node in body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and public_names().get(node.targets[0].id) == module_name.partition('.')[2].partition('.')[0]]
+    module = import_module(module_name) if names or tables else None
     bodies = {node.name: [n.name for n in node.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and not n.name.startswith('_')] for node in nodes if isinstance(node, ast.ClassDef)}
-    return [mk_cell(entry(name, attrgetter(name)(module), module, dict.fromkeys(bodies.get(name, ()))), 'markdown') for name in names]
+    shown = [entry(name, attrgetter(name)(module), module, dict.fromkeys(bodies.get(name, ()))) for name in names]
+    shown += [table_of_names(name, module, source) for name in tables if not (inspect.isclass(getattr(module, name)) or inspect.isroutine(getattr(module, name)))]
+    return [mk_cell(text, 'markdown') for text in shown]
 
 # -- pages ------------------------------------------------------------------------------------------------------------
 def page_links(text, folder):

@@ -59,14 +59,20 @@ def write_metadata(root):
     top, = [p for p in root.glob('nbs/**/*.ipynb') if '#| default_exp __init__"' in p.read_text(encoding='utf-8')]
     substitute(top, r"__version__ = '[^']*'", f"__version__ = '{ini['version']}'")
 
-def drop_warnings(root):
-    "Saved outputs keep no warning of an installed package: it holds the path of one machine"
+def tidy_outputs(root):
+    "Saved outputs keep no warning of an installed package: it holds the path of one machine; and of a bar drawn over itself only the end"
     for path in root.glob('nbs/**/*.ipynb'):
-        nb = read_nb(path)
+        nb, changed = read_nb(path), False
         for cell in nb.cells:
-            if cell.cell_type != 'code' or 'site-packages' not in str(cell.outputs): continue
-            cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr' or 'site-packages' not in ''.join(output['text'])]
-            write_nb(nb, path)
+            for output in cell.get('outputs', [])[:]:
+                if output.output_type != 'stream': continue
+                text = ''.join(output.text)
+                shown = '' if output.name == 'stderr' and 'site-packages' in text else re.sub(r'.*\r(?=[^\n])', '', text)
+                if shown == text: continue
+                if shown: output.text = shown.splitlines(keepends=True)
+                else: cell.outputs.remove(output)
+                changed = True
+        if changed: write_nb(nb, path)
 
 def relink(text, change):
     "Markdown with each link into the project changed; what looks like a link in code or in a formula is none"
@@ -97,7 +103,7 @@ def generate(root):
     with working_directory(root), redirect_stdout(StringIO()):
         write_metadata(root)
         nbdev_clean.__wrapped__()
-        drop_warnings(root)
+        tidy_outputs(root)
         nbdev_export.__wrapped__()
         write_readme(root)
 

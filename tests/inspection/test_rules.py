@@ -40,3 +40,12 @@ def test_healthy_trainings_that_once_raised_a_false_alarm_raise_none(family, see
     from upslope.inspection.calibration import healthy
     found = diagnose(healthy(family, seed)[0], rules=rule)
     assert not found.alarms and not found.skipped, found
+
+@pytest.mark.parametrize('rule', ['cannot_overfit', 'model_too_small'])
+def test_a_network_that_had_no_time_to_learn_is_not_called_unable(rule, monkeypatch):
+    "Seed 5006 of the calibration, on a machine with much else to do"
+    from upslope.inspection.case import Case
+    monkeypatch.setattr(Case, '_affordable', lambda self, steps: None)   # what the clock said before the machine became busy
+    subject = TRAPS['model_too_small']() if rule == 'model_too_small' else TWINS['cannot_overfit']()
+    found = diagnose(**subject, rules=rule, seconds=1e-9)
+    assert not found and 'the time was over' in found.skipped[rule], (found, found.skipped)

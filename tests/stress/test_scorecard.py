@@ -69,6 +69,7 @@ def test_few_models_stretch_the_interval_as_t_does_and_many_hardly():
     both = rng.normal(3, 1, 200_000)
     for k in (2, 5, 50):   # all of the variance is the models'; half of it; none
         assert abs(_stretch(both, np.full(9, 3.), k, .95) - stats.t.ppf(.975, k-1)/stats.norm.ppf(.975)) < .02*stats.t.ppf(.975, k-1)
-        assert abs(_stretch(both, rng.normal(3, .5**.5, 200_000), k, .95) - stats.t.ppf(.975, 4*(k-1))/stats.norm.ppf(.975)) < .03
+        half = ((stats.t.ppf(.975, k-1)**2 + stats.norm.ppf(.975)**2)/2)**.5   # half of the variance is the models', half the rows'
+        assert abs(_stretch(both, rng.normal(3, .5**.5, 200_000), k, .95) - half/stats.norm.ppf(.975)) < .02*half
         assert _stretch(both, both, k, .95) == 1.
     assert _stretch(np.full(9, np.inf), np.full(9, np.inf), 5, .95) == 1.

@@ -64,9 +64,9 @@ def route(
     "Put parts of the input elsewhere: `route('a, b -> b, a')` swaps"
     return Route(way)
 
-identity = Route('a -> a', 'identity')
-dup = Route('a -> a, a', 'dup')
-swap = Route('a, b -> b, a', 'swap')
+identity = Route('a -> a', 'identity')   # what comes in
+dup = Route('a -> a, a', 'dup')          # what comes in, twice
+swap = Route('a, b -> b, a', 'swap')     # the second, then the first
 
 def pick(
     i:int,      # which, from 0
@@ -138,7 +138,7 @@ def _sum(x):
     return total
 
 add = Sum()
-concat = Concat()
+concat = Concat()   # along the last axis
 
 # %% ../../nbs/01-core/10_composition.ipynb #74b1df38
 class Residual(Combinator[A, B]):

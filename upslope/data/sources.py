@@ -49,8 +49,8 @@ def partition(
 # %% ../../nbs/03-data/01_sources.ipynb #9705acc6
 class Part(NamedTuple):
     "Inputs and targets, row by row"
-    x: torch.Tensor
-    y: torch.Tensor
+    x: torch.Tensor   # inputs, (rows, ...); of tables a DataFrame, of texts a list
+    y: torch.Tensor   # targets, (rows, ...)
     def __repr__(self): return f'Part(x {_short(self.x)}, y {_short(self.y)})'
 
 def _short(t):

@@ -163,7 +163,10 @@ class Windows(Step):
 class Crop(Step):
     "The middle of images `(rows, height, width, channels)`"
     reversible = False
-    def __init__(self, height:int, width:int=None):  # width None: like height
+    def __init__(self,
+        height:int,      # of the result [pixels]
+        width:int=None,  # of the result [pixels]; None: like height
+    ):
         super().__init__()
         self.height,self.width = height,height if width is None else width
     def encodes(self, x:torch.Tensor):

@@ -137,9 +137,9 @@ def _rank_correlation(a, b):
     return np.asarray(out)
 
 def randomization_check(
-    of,                # as in `attribute`
-    data=None,
-    method:str='integrated_gradients',
+    of,                # a Learner (ours or fastai's), or a model
+    data=None,         # for a model: a Dataset, a loader, a pair (x, y)
+    method:str='integrated_gradients',   # or 'saliency', 'input_x_gradient'
     rows=32,           # row numbers, or how many
     seed:int=0,        # of the random weights
     **kwargs           # of `attribute`
@@ -163,14 +163,16 @@ def randomization_check(
     return pd.DataFrame(table, columns=['down to', 'signed', 'absolute', 'standard error']).set_index('down to')
 
 def plot_randomization(
-    checks,   # name -> what `randomization_check` returned
+    checks,   # what `randomization_check` returned, or several: name -> table
     ax=None,  # matplotlib's; None: a new figure
 ):
     "Rank correlation of absolute attributions against how much of the model is random"
     import matplotlib.pyplot as plt
     ax = ax or plt.figure(figsize=(5.4, 3.2)).gca()
-    for (name,t),style,c in zip(checks.items(), ['o-', 's--', '^:'], ['#0072b2', '#d55e00', '#009e73']):
+    several = isinstance(checks, dict)
+    for (name,t),style,c in zip((checks if several else dict(attribution=checks)).items(), ['o-', 's--', '^:'], ['#0072b2', '#d55e00', '#009e73']):
         ax.errorbar(range(len(t)), t.absolute, yerr=t['standard error'], fmt=style, c=c, label=name, capsize=2)
         ax.set_xticks(range(len(t)), t.index)
-    ax.axhline(0, c='.6', lw=.8); ax.set(xlabel='layers drawn anew, from the output down to', ylabel='rank correlation\nwith the trained model', ylim=(-.2, 1.05)); ax.legend(fontsize=8)
+    ax.axhline(0, c='.6', lw=.8); ax.set(xlabel='layers drawn anew, from the output down to', ylabel='rank correlation\nwith the trained model', ylim=(-.2, 1.05))
+    if several: ax.legend(fontsize=8)
     return ax

@@ -157,6 +157,7 @@ def _one_batch(data, part):
     loader = part_of(data.dls if isinstance(data, Learner) else data, part)
     if isinstance(loader, Batches):
         b,n = next(iter(loader.new())) if loader.augment is not None else loader.one_batch(),loader.n_inp   # as training gets it, changed at random
+    elif not hasattr(loader, '__iter__'): raise DataError('There is no batch in it.', got=type(loader).__name__, need='DataLoaders, a Learner, a loader, a Dataset, or a pair (x, y)')
     elif _is_pair(loader): xs,ys = in_order(loader, limit=64); b,n = (*xs, *ys),len(xs)
     else:
         with _undisturbed(loader): b = next(iter(loader))

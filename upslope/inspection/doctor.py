@@ -69,8 +69,8 @@ def rule(
 @dataclass
 class Finding:
     "One thing that is odd"
-    rule:Rule
-    evidence:Evidence
+    rule:Rule           # what was looked for
+    evidence:Evidence   # what was seen
     @property
     def name(self): return self.rule.name
     @property

@@ -112,7 +112,9 @@ def embed(
     layer:str=None,    # its name; None: the last but one
     method:str='pca',  # or 'tsne', 'umap' (if umap-learn is installed)
     seed:int=0,        # of the method
-    part:str='valid', limit:int=1000, loss_func=None,   # as in `activations`
+    part:str='valid',  # of the data
+    limit:int=1000,    # use so many rows; None: all
+    loss_func=None,    # where the targets do not say it
     **kwargs           # of scikit-learn's `PCA`, `TSNE`, or of `UMAP`
 ) -> Projection:
     "The activations of a layer in two dimensions"

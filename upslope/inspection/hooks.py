@@ -79,7 +79,7 @@ def _counts(s):
 def statistics(
     values,          # (rows, values): a layer's values, or their sample, in each row
     kinds,           # the activation behind each row, or None
-    largest=None,    # for each row of a ReLU the largest value of each unit: {row: (units,)}
+    largest=None,    # for each row of a ReLU the sum or the largest value of each unit: {row: (units,)}
     sampled=False,   # are the values a sample? Then every fourth of them is enough for the histogram
     histogram=True,  # the counts too?
 ) -> list:           # for each row a dict: name -> number, and 'histogram' -> counts
@@ -87,8 +87,8 @@ def statistics(
     s,largest = values.float(),largest or {}
     n,mean = s.shape[1],s.mean(1)
     away = s - mean[:,None]
-    names,columns = ['mean', 'std', 'max'],[mean, away.square_().sum(1).div_(n).sqrt_(), torch.maximum(s.amax(1), s.amin(1).neg_())]
-    if largest: names.append('zero'); columns.append(1 - s.sign().sum(1).div_(n))   # nothing is below zero
+    names,columns = ['mean', 'std', 'max'],[mean, torch.linalg.vector_norm(away, dim=1).div_(n**.5), torch.maximum(s.amax(1), s.amin(1).neg_())]
+    if largest: names.append('zero'); columns.append(1 - torch.sign(s, out=away).sum(1).div_(n))   # nothing is below zero
     bounded = [k for k in dict.fromkeys(kinds) if k in _BOUNDS]
     for k in bounded:
         lo,hi = _BOUNDS[k]
@@ -134,6 +134,12 @@ def _largest(x, axis):
     axis = axis % x.ndim
     if x.ndim > axis + 1 and x.is_contiguous(): x = x.flatten(axis+1).amax(-1)
     return x.amax(tuple(i for i in range(x.ndim) if i != axis)) if x.ndim > 1 else x
+
+def _total(x, axis):
+    "The sum of each unit: zero exactly where the largest value of a rectifier is, and cheaper"
+    axis = axis % x.ndim
+    if x.ndim > axis + 1 and x.is_contiguous(): x = x.flatten(axis+1).sum(-1)
+    return x.sum(tuple(i for i in range(x.ndim) if i != axis)) if x.ndim > 1 else x
 
 # %% ../../nbs/05-inspection/01_hooks.ipynb #c918c32e
 class _Functional(TorchFunctionMode):
@@ -196,7 +202,7 @@ class Tap:
     def stop(self) -> dict:  # layer -> statistic -> number, or list of counts
         "Take the hooks off and compute the numbers"
         return summarize([self.gather()], self.histogram)[0]
-    def gather(self, keep=False) -> dict:  # layer -> (values, kind, largest value of each unit or None, are the values a sample?)
+    def gather(self, keep=False) -> dict:  # layer -> (values, kind, sum of each unit or None, are the values a sample?)
         "Take the hooks off; what the layers gave is for `summarize`, now or later, with other passes"
         self.pause(keep)
         return self.taken
@@ -225,7 +231,7 @@ class Tap:
                 with torch.no_grad(): self.look(name, module, inputs, x, kind, axis)
                 return
             flat = x.reshape(-1)
-            self.taken[name] = flat.clone() if index is None else flat.index_select(0, index),kind,_largest(x, axis) if kind in RECTIFIERS else None,index is not None
+            self.taken[name] = flat.clone() if index is None else flat.index_select(0, index),kind,_total(x, axis) if kind in RECTIFIERS else None,index is not None
     def _index(self, x):
         if self.sample is None or x.numel() <= self.sample: return None
         key = x.numel(),x.device

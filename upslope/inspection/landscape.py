@@ -202,7 +202,10 @@ def path_surface(
     loss_func=None,           # a function or a name; None: the Learner's, or what the targets ask for
     n:int=21,                 # points along each axis
     margin:float=.2,          # how far beyond the path, as a share of its width
-    part:str='train', limit:int=1000, batch_norm:str='batch', together:int=None,   # as in `loss_surface`
+    part:str='train',         # of the data
+    limit:int=1000,           # use so many rows
+    batch_norm:str='batch',   # 'batch': statistics of these rows at each point; 'stored': the running averages
+    together:int=None,        # points in one program; None: the faster way, found by timing
 ) -> Surface:
     "The loss in the plane that holds most of the training path"
     weights = snapshots.weights if isinstance(snapshots, Snapshots) else list(snapshots)
@@ -229,11 +232,15 @@ def path_surface(
 
 # %% ../../nbs/05-inspection/12_landscape.ipynb #9158145b
 def interpolate(
-    a, b,                     # two Learners or models of one architecture
+    a,                        # a Learner or a model
+    b,                        # another of the same architecture
     data=None,                # for models: a Dataset, a loader, a pair (x, y)
     loss_func=None,           # a function or a name; None: the Learner's, or what the targets ask for
     n:int=21,                 # points from a (0) to b (1), both among them
-    part:str='train', limit:int=1000, batch_norm:str='batch', together:int=None,   # as in `loss_surface`
+    part:str='train',         # of the data
+    limit:int=1000,           # use so many rows
+    batch_norm:str='batch',   # 'batch': statistics of these rows at each point; 'stored': the running averages
+    together:int=None,        # points in one program; None: the faster way, found by timing
 ):                            # a `Surface` of one axis, with `barrier`
     "The loss on the straight line from one network to another"
     _check_grid(n, 1.)

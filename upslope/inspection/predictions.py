@@ -82,7 +82,8 @@ class Predictions:
     "Rows of one part, the model's outputs for them, and what each row costs"
     def __init__(self,
         model:nn.Module,   # left as it is
-        xs, ys,            # tuples of tensors
+        xs,                # inputs, a tuple of tensors
+        ys,                # targets, a tuple of tensors
         loss_func=None,    # of output and target; None: cross entropy, binary cross entropy or squared error, as the targets ask
         classes=None,      # names of the classes; None: their numbers
         features=(),       # names of the columns, if the inputs are a table
@@ -165,7 +166,7 @@ def predictions(
     "What a model says to each row of a part"
     learner = of if isinstance(of, Learner) else None
     if learner is None and not isinstance(of, nn.Module): raise ArgumentError('Predictions come from a Learner or a model.', got=type(of).__name__, need='predictions(learner), or predictions(model, data)')
-    if learner is None and data is None: raise ArgumentError('A model alone has no data.', got='data=None', need='predictions(model, data)', fix='predictions(model, (x, y))')
+    if learner is None and data is None: raise ArgumentError('A model alone has no data.', got='data=None', need='a Learner, or the data after the model: (model, (x, y))')
     given = data if data is not None else learner.dls
     about = given if isinstance(given, Dataset) else getattr(given, 'data', None) if isinstance(getattr(given, 'data', None), Dataset) else None
     if isinstance(about, Dataset):

@@ -193,6 +193,10 @@ def initial_loss(case):
         if loss > 1.5*zero: return Evidence(f'the loss of the untrained network is {loss:.3f}; without knowledge of {max(c, 2)} classes it would be {zero:.3f} (output zero)', {'loss': loss, 'output zero': zero, 'best constant': case.chance}, bars={'loss': loss, 'output zero': zero, 'best constant': case.chance}, axis='loss', severity='note' if frozen and loss < 3*zero else None)
     elif zero > 3*case.chance: return Evidence(f'the targets lie far from zero: an output of zero costs {zero:.4g}, the best constant {case.chance:.4g}; the first steps only move the bias', {'loss': loss, 'output zero': zero, 'best constant': case.chance}, bars={'loss': loss, 'output zero': zero, 'best constant': case.chance}, axis='loss', severity='note', remedy="target_pipeline=['standardize'], or start the last bias at the targets' mean")
 
+def _in_time(case):
+    "What was not learned because the clock stopped it is no finding"
+    if case.hurried: raise NotApplicable(f'the time was over before 32 rows could be learned: diagnose(…, seconds={4*case.seconds:g})')
+
 @rule('the network cannot learn one batch by heart', 'model', 'error', 'a bug between input and loss, a graph that is cut, labels of another order, or far too few weights', 'look at the other findings first; then at one row: its input, output, target', 'Karpathy 2019, A recipe for training neural networks (overfit one batch)')
 def cannot_overfit(case):
     case.need('train', 'loss_func')
@@ -201,6 +205,7 @@ def cannot_overfit(case):
     if not math.isfinite(case.ran['loss']): raise NotApplicable('the loss is no number')
     chance,zero = case.chance,case.zero_loss
     best = min((min(v) for c in case.overfit.values() if (v := [l for l in c if math.isfinite(l)])), default=math.inf)
+    if best > .5*chance: _in_time(case)
     xs,ys = case.train.head(min(32, len(case.train)))
     flat = torch.cat([x.float().flatten(1) for x in xs], 1)
     if len(torch.unique(flat, dim=0)) < .9*len(flat): raise NotApplicable('the batch holds equal rows')
@@ -325,4 +330,5 @@ def model_too_small(case):
     if not tight and n >= .25*linear: return None
     best = min((min(v) for c in case.overfit.values() if (v := [l for l in c if math.isfinite(l)])), default=math.inf)
     if best < .2*case.chance: return None   # it can learn all the same
+    _in_time(case)
     return Evidence(f"{n:,} weights; {f'{narrow!r} passes {widths[narrow]} number(s) of each row for {case.classes} classes' if tight else f'a linear model would have {linear:,}'}; on 32 rows the loss stays at {best:.3g} of {case.chance:.3g}", dict(weights=n, linear=linear, best=best, chance=case.chance), bars=widths or dict(weights=n, linear=linear), axis='width of each layer')

@@ -34,7 +34,7 @@ PART = 16384         # entries of a large tensor that stand for all of it in cos
 QUANTILES = dict(sample_min=0., sample_q25=.25, sample_median=.5, sample_q75=.75, sample_max=1.)
 
 ROWS = 64      # samples of layers' outputs that are put together before their statistics are computed: ten times as many cost twice as much
-RESERVE = .2   # of the budget, not spent on looks: for what our clock does not see, the calls themselves and what they push out of the caches
+RESERVE = .3   # of the budget, not spent on looks: for what our clock does not see, the calls themselves and what they push out of the caches
 
 def lines(record):
     "(layer, of, statistic, value) of one look"
@@ -47,6 +47,11 @@ def lines(record):
 def _value(t):
     "A number from a tensor; NaN from what holds none"
     return t.item() if isinstance(t, torch.Tensor) and t.numel() == 1 else float(t.detach().float().mean()) if isinstance(t, torch.Tensor) else float(t) if isinstance(t, (int, float)) else math.nan
+
+def _square(t):
+    "The sum of squares; of single precision one pass of BLAS"
+    if t.dtype != torch.float32 or not t.is_contiguous(): return t.norm().double().square()
+    return torch.dot(t.view(-1), t.view(-1))
 
 def is_batchnorm(m): return any('BatchNorm' in c.__name__ for c in type(m).__mro__)
 def is_dropout(m): return any('Dropout' in c.__name__ for c in type(m).__mro__) and getattr(m, 'p', getattr(m, 'rate', 1)) > 0
@@ -98,6 +103,7 @@ class Watch(Callback):
 
     # --- the five moments, for a callback and for a plain loop alike
     def _begin(self, model, loss_func=None):
+        t = time.perf_counter()
         self.watched,self.loss_seen = model,loss_func
         self.tap = Tap(model, histogram=self.histogram)
         self.names,self.each = list(self.tap.modules),self.budget >= 1 and self.every == 1   # each step is looked at: hooks may stay
@@ -106,9 +112,9 @@ class Watch(Callback):
         self.now,self.pair,self.sums,self.price = None,None,dict.fromkeys(('data', 'forward', 'backward', 'step'), 0.),getattr(self, 'price', 0.)
         self.since,self.next_look,self.noise = 0,self.step,{}
         self.norms = [(n, m) for n,m in model.named_modules() if is_batchnorm(m) and any(p.requires_grad for p in m.parameters())]
-        self.clock = self.began = time.perf_counter()
-        self.own_before,self.hidden_before,self.cycle,self.plain,self.open = self.own,self.hidden,None,[],False
+        self.began,self.own_before,self.hidden_before,self.cycle,self.plain,self.open = t,self.own,self.hidden,None,[],False
         self.on_cpu = all(p.device.type == 'cpu' for _,p in self.params)
+        self._out(t)
 
     def _lap(self, part):
         "Time since we were last here goes to `part`; returns when our own time begins"
@@ -216,7 +222,7 @@ class Watch(Callback):
         live = [(n, p) for n,p in self.params if p.grad is not None and not p.grad.is_sparse]
         if not live: return
         grads = [p.grad.detach() for _,p in live]
-        squares = torch.stack(torch._foreach_norm(grads)).square().tolist()
+        squares = torch.stack([_square(g) for g in grads]).tolist() if self.on_cpu else torch.stack(torch._foreach_norm(grads)).square().tolist()
         self.grad_squares = self._by_layer(zip(live, squares))
         self.now['values'] += [(n, 'gradient', 'norm', v**.5) for n,v in self.grad_squares.items()]
         self.now['values'].append(('', 'gradient', 'norm', sum(squares)**.5))
@@ -236,7 +242,8 @@ class Watch(Callback):
             finally: torch.set_rng_state(state); self.probing = False
     def _listen(self):
         "Add up what backward brings to one parameter, the smallest that has a gradient"
-        i = min((i for i,g in enumerate(self.pair['grads']) if torch.count_nonzero(g)), key=lambda i: self.pair['live'][i][1].numel(), default=None)
+        by_size = sorted(range(len(self.pair['live'])), key=lambda i: self.pair['live'][i][1].numel())
+        i = next((i for i in by_size if torch.count_nonzero(self.pair['grads'][i])), None)
         self.pair['listening'] = True
         if i is None: return
         brought = []

@@ -214,7 +214,9 @@ def as_design(design) -> Design:
     if not isinstance(design, str): raise ArgumentError('A study cannot have this design.', got=f'design={design!r}', need=f"a name, one of {', '.join(DESIGNS)}, or one with options, such as factorial(1/2)")
     return Design(design)
 
-def factorial(fraction:float=1) -> Design:   # fraction: 1, 1/2, 1/4, ...
+def factorial(
+    fraction:float=1,   # of the combinations: 1, 1/2, 1/4, ...
+) -> Design:
     "All combinations of the axes, or the regular fraction that keeps the axes apart best"
     return Design('factorial', dict(fraction=fraction))
 def random(n:int, seed:int=0) -> Design:

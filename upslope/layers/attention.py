@@ -231,10 +231,10 @@ class GroupQueryAttention(_Heads):
         num_key_value_heads:int,    # heads of keys and values; divides the heads of queries
         dropout:float=0.,
         use_bias:bool=True,
-        sliding_window:int=None,
+        sliding_window:int=None,    # look at most so many steps less one to each side; None: everywhere
         flash_attention=None,       # for Keras's sake; PyTorch chooses the kernel
         kernel_initializer='glorot_uniform', bias_initializer='zeros', kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None, kernel_constraint=None, bias_constraint=None,
-        use_gate:bool=False,
+        use_gate:bool=False,        # multiply the heads' outputs by a sigmoid of the query
         seed:int=None,
         **kwargs
     ):

@@ -138,7 +138,7 @@ class Resizing(_Image):
         crop_to_aspect_ratio:bool=False,    # cut what is too long, and keep the proportions
         pad_to_aspect_ratio:bool=False,     # fill up what is too short, and keep the proportions
         fill_mode:str='constant', fill_value:float=0.,
-        antialias:bool=False,
+        antialias:bool=False,               # smooth before it becomes smaller
         data_format:str=None,
         **kwargs
     ):

@@ -308,7 +308,9 @@ class StringLookup(_Lookup):
         invert:bool=False,            # from numbers to words
         output_mode:str='int',        # or 'one_hot', 'multi_hot', 'count', 'tf_idf'
         pad_to_max_tokens:bool=False, # vectors of size `max_tokens`, whatever the vocabulary
-        sparse:bool=False, encoding:str='utf-8', salt=None, oov_method:str='floormod',
+        sparse:bool=False, encoding:str='utf-8',
+        salt=None,                    # a secret key, a number or two; None: FarmHash without a key
+        oov_method:str='floormod',    # for Keras's sake; words are hashed in any case
         **kwargs
     ):
         super().__init__(**kwargs)
@@ -325,7 +327,9 @@ class IntegerLookup(_Lookup):
         max_tokens:int=None, num_oov_indices:int=1,
         mask_token:int=None,          # the number for padding
         oov_token:int=-1,             # what an unknown place means on the way back
-        vocabulary=None, vocabulary_dtype:str='int64', idf_weights=None, invert:bool=False, output_mode:str='int', sparse:bool=False, pad_to_max_tokens:bool=False,
+        vocabulary=None,
+        vocabulary_dtype:str='int64', # for Keras's sake; the entries are of this type anyway
+        idf_weights=None, invert:bool=False, output_mode:str='int', sparse:bool=False, pad_to_max_tokens:bool=False,
         oov_method:str='floormod',    # the place of an unknown number: its remainder, or 'farmhash': by its hash, for numbers that share a factor with `num_oov_indices`
         salt=None,                    # for 'farmhash': a secret key, a number or two
         **kwargs
@@ -352,7 +356,9 @@ class TextVectorization(_Words):
         ngrams=None,                       # also runs of words: up to this length, or of these lengths
         output_mode:str='int',             # or 'multi_hot', 'count', 'tf_idf', and with `split=None` 'one_hot'
         output_sequence_length:int=None,   # for 'int': cut or filled to this length; None: the longest
-        pad_to_max_tokens:bool=False, vocabulary=None, idf_weights=None, sparse:bool=False, ragged:bool=False, encoding:str='utf-8',
+        pad_to_max_tokens:bool=False, vocabulary=None, idf_weights=None, sparse:bool=False,
+        ragged:bool=False,                 # for Keras's sake; there are no ragged tensors here
+        encoding:str='utf-8',
         **kwargs
     ):
         super().__init__(**kwargs)

@@ -26,7 +26,12 @@ from .symbols import Node, Outcome, Symbol, has_symbol, leaves, mapped, name_of_
 # %% ../../nbs/02-layers/05_model.ipynb #a1b574b3
 class InputLayer(Layer):
     "The place where data come in"
-    def __init__(self, shape=None, batch_size:int=None, dtype=None, batch_shape=None, name:str=None, **kwargs):
+    def __init__(self,
+        shape=None,            # of one item, without the batch
+        batch_size:int=None,   # None: any
+        dtype=None,            # of the data; None: PyTorch's default
+        batch_shape=None,      # in place of `shape` and `batch_size`: both in one
+        name:str=None, **kwargs):
         super().__init__(name=name, dtype=None, **{k: v for k, v in kwargs.items() if k not in ('sparse', 'ragged', 'optional')})
         if isinstance(dtype, dict): dtype = dtype.get('config', {}).get('name')
         if batch_shape is None:

@@ -165,7 +165,8 @@ class GroupNormalization(_PerItem):
         groups:int=32,            # how many; -1: each channel by itself
         axis:int=-1,              # the axis of the channels
         epsilon:float=1e-3,
-        center:bool=True, scale:bool=True,
+        center:bool=True,
+        scale:bool=True,          # multiply by a learned `gamma`?
         beta_initializer='zeros', gamma_initializer='ones', beta_regularizer=None, gamma_regularizer=None, beta_constraint=None, gamma_constraint=None,
         **kwargs
     ):

@@ -84,7 +84,10 @@ def as_svg(boxes, arrows, rankdir='TB') -> str:
 
 class Plot:
     "A picture of a model; a notebook shows it, `save` writes it"
-    def __init__(self, svg:str, dot:str): self.svg,self.dot = svg,dot
+    def __init__(self,
+        svg:str,   # the picture
+        dot:str,   # the same in Graphviz's language
+    ): self.svg,self.dot = svg,dot
     def _repr_svg_(self): return self.svg
     def save(self, path):
         "Write it as '.svg' or '.dot'"

@@ -175,7 +175,7 @@ class Discretization(Layer):
     def _depth(self): return len(self.bin_boundaries) + 1 if self.bin_boundaries is not None else self.num_bins
     def forward(self, x):
         if self.bin_boundaries is None: raise ArgumentError(f'{self.who} does not know its bins yet.', fix='.adapt(data)')
-        bins = torch.bucketize(x.to(self._boundaries.dtype), self._boundaries, right=True)
+        bins = torch.bucketize(x.to(self._boundaries.dtype).contiguous(), self._boundaries, right=True)
         return bins if self.output_mode == 'int' else encoded(bins, self.output_mode, self._depth)
     def compute_output_shape(self, input_shape): return Shape(input_shape) if self.output_mode == 'int' else encoded_shape(input_shape, self.output_mode, self._depth)
     def compute_output_dtype(self, dtype): return torch.int64 if self.output_mode == 'int' else self.compute_dtype

@@ -198,7 +198,7 @@ def _digest(architecture, tensors):
     return digest.hexdigest()
 
 def save(
-    model:Layer,
+    model:Layer,     # has its weights
     path,            # a file; '.safetensors' is its usual end
 ):
     "Write a model's architecture and weights into one file"

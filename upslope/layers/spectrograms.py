@@ -56,10 +56,13 @@ class STFTSpectrogram(Layer):
     "What frequencies there are in each frame of `(batch, samples, channels)`"
     def __init__(self,
         mode:str='log',             # 'log', 'magnitude', 'psd', 'real', 'imag', 'angle', or 'stft' (real and imaginary side by side)
-        frame_length:int=256,
+        frame_length:int=256,       # samples that are looked at together
         frame_step:int=None,        # None: half a frame
         fft_length:int=None,        # None: the power of 2 from the frame's length on
-        window='hann', periodic:bool=False, scaling:str='density', padding:str='valid',
+        window='hann',
+        periodic:bool=False,        # window without its last sample, as a period; False: symmetric
+        scaling:str='density',      # divide by the window's norm ('density'), by its sum ('spectrum'), or not (None)
+        padding:str='valid',
         expand_dims:bool=False,     # an axis of its own for the channels
         data_format:str=None,
         **kwargs
@@ -109,7 +112,8 @@ class STFTSpectrogram(Layer):
 class MelSpectrogram(Layer):
     "Loudness by pitch and time of `(batch, samples)`: `(batch, pitches, frames)`"
     def __init__(self,
-        fft_length:int=2048, sequence_stride:int=512,
+        fft_length:int=2048,        # samples of a transform; a shorter frame is filled up with zeros
+        sequence_stride:int=512,    # samples from one frame to the next
         sequence_length:int=None,   # of a frame; None: fft_length
         window='hann',
         sampling_rate:int=16000,    # [1/s]
@@ -118,7 +122,9 @@ class MelSpectrogram(Layer):
         max_freq:float=None,        # [1/s]; None: half the sampling rate
         power_to_db:bool=True,      # in decibel
         top_db:float=80.,           # nothing is quieter than the loudest by more
-        mag_exp:float=2., min_power:float=1e-10, ref_power:float=1.,
+        mag_exp:float=2.,           # the exponent of the magnitudes; 2: power
+        min_power:float=1e-10,      # smaller powers count as this one
+        ref_power:float=1.,         # the power of 0 decibel
         **kwargs
     ):
         super().__init__(**kwargs)

@@ -136,7 +136,7 @@ def check_attack(
     high:float=torch.inf,         # these bounds
     steps:int=20,                 # of PGD
     queries:int=100,              # of the search without gradients
-    seed:int=0,
+    seed:int=0,                   # of noise and starting points
     slack:float=.02,              # accuracy by which an answer may be off by chance
 ) -> Masking:
     "Does PGD find what there is to find, or does the model hide its gradient from it?"   # Athalye, Carlini, Wagner 2018, arXiv:1802.00420, sec. 3.1

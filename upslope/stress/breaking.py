@@ -48,7 +48,7 @@ def _crossing(severities, means, line):
     return np.where(~below.any(-1), np.inf, np.where(first == 0, s[0], found))
 
 def _stretch(both, rows, k, level):
-    "How much wider an interval over `k` models must be than their bootstrap's: t standard errors to each side, with Satterthwaite's degrees of freedom, since only the models' part of the variance is known from few"
+    "How much wider an interval over `k` models must be than their bootstrap's: the models' part of the variance is known from few, so it counts with Student's t, the rows' with the normal"
     both,rows = both[np.isfinite(both)],rows[np.isfinite(rows)]
     if len(both) < 2 or len(rows) < 2: return 1.
     total = both.var()
@@ -56,7 +56,8 @@ def _stretch(both, rows, k, level):
     if models <= 1e-12*total: return 1.
     q = (1+level)/2
     low,high = np.quantile(both, [1-q, q])
-    return max(1., float(2*stats.t.ppf(q, (k-1)*(total/models)**2)*total**.5/max(high - low, 1e-12)))
+    half = (stats.norm.ppf(q)**2*(total - models) + stats.t.ppf(q, k-1)**2*models)**.5
+    return max(1., float(2*half/max(high - low, 1e-12)))
 
 def breaking_point(
     severities,          # rising, the first is 0

@@ -38,7 +38,7 @@ def wrong_labels(
     return replace(data, train=Part(data.train.x, y))
 
 def fewer_rows(
-    data:Dataset,
+    data:Dataset,      # whose other parts stay as they are
     share:float,       # of the training part that is kept, in (0, 1]
     seed:int=0,        # the same seed: a larger share holds the smaller one
 ) -> Dataset:
@@ -142,13 +142,14 @@ def _power_law(n, error):
 def extrapolate(
     curve:Sweep,            # of `learning_curve`, a metric between 0 and 1 that is better when larger (accuracy), or an error
     rows:int,               # the number of training rows asked for
-    subject:str=None,       # None: the recipe's model
+    subject:str=None,       # a model of the curve; None: the recipe's
     draws:int=200,          # bootstrap draws of the seeds
-    level:float=.95,
-    seed:int=0,
+    level:float=.95,        # of the interval
+    seed:int=0,             # of the bootstrap
 ) -> Forecast:
     "`floor + a * rows**-b`, fitted to the error by rows (Hestness et al. 2017, arXiv:1712.00409, eq. 1)"
     from upslope.train.metrics import lower_is_better
+    if not rows >= 1: raise ArgumentError('A network is trained on at least one row.', got=f'{rows=}')
     frame = curve.frame[curve.frame.subject == (subject or curve.frame.subject.iloc[0])]
     if frame['at'].nunique() < 4: raise DataError('A power law with a floor has three numbers; it needs at least four sizes.', got=f"{frame['at'].nunique()} sizes", fix='learning_curve(recipe, (.05, .1, .2, .4, .7, 1.))')
     error = not lower_is_better(curve.metric)

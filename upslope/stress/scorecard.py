@@ -131,7 +131,13 @@ class Push:
 
 class Scorecard:
     "What `stress` found"
-    def __init__(self, pushes, data, names, metric, share): self.pushes,self.data,self.names,self.metric,self.share = pushes,data,names,metric,share
+    def __init__(self,
+        pushes,   # a `Push` for each perturbation
+        data,     # the `Dataset` whose rows were pushed
+        names,    # of the model and of the baseline
+        metric,   # what the scores are
+        share,    # of the advantage over the trivial answer that is lost where a model breaks
+    ): self.pushes,self.data,self.names,self.metric,self.share = pushes,data,names,metric,share
     def __getitem__(self, name) -> Push: return lookup('push', name, {p.name: p for p in self.pushes})
 
     def table(self):
@@ -204,7 +210,7 @@ def stress(
     baseline='auto',          # 'auto': logistic or ridge regression; another model; None: none
     draws:int=2,              # repetitions of chance at each severity
     share:float=.5,           # of the advantage over the trivial answer that is lost where a model breaks
-    seed:int=0,
+    seed:int=0,               # of the choice of rows and of all that is drawn
 ) -> Scorecard:
     "Push until it breaks, and say where"
     models = list(model) if isinstance(model, (list, tuple)) else [model]
@@ -266,7 +272,7 @@ def subgroups(
     pipeline=None,         # for an `nn.Module`: what stands before it
     level:float=.95,       # of the intervals
     draws:int=2000,        # permutations of the labels, for the p-values
-    seed:int=0,
+    seed:int=0,            # of the permutations
 ):                         # DataFrame, the worst group first
     "The score of each group of rows, and whether it differs from the rest"
     import pandas as pd

@@ -36,6 +36,7 @@ COLORS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')   # 
 
 def short(value:float) -> str:
     "A number in few characters"
+    if 999.5 <= abs(value) < 1e4: return f'{value:.0f}'
     return f'{value:.3g}' if abs(value) < 1e4 else f'{value:.1e}'.replace('e+0', 'e')
 
 def _path(xs, ys, X, Y):

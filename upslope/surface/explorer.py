@@ -37,10 +37,10 @@ class Axis:
 
     def widget(self):
         import ipywidgets as w
-        more = dict(description=self.name, value=self.start, continuous_update=True, style=dict(description_width='9em'), layout=w.Layout(width='26em'))
+        more = dict(description=self.name, value=self.start, continuous_update=True, style=dict(description_width='11em'), layout=w.Layout(width='28em'))
         if self.choices is not None: return w.SelectionSlider(options=[(str(getattr(c, '__name__', c)), c) for c in self.choices], **more)
         if self.whole: return w.IntSlider(min=self.low, max=self.high, **more)
-        return w.FloatSlider(min=self.low, max=self.high, step=(self.high - self.low)/100, readout_format='.3g', **more)
+        return w.FloatSlider(min=self.low, max=self.high, step=(self.high - self.low)/100, readout_format='.4r', **more)
 
 class Explorer:
     "Draws `draw(**values)`, with a slider for each axis"
@@ -92,14 +92,17 @@ def bars(values:dict) -> str:   # HTML
 
 def explore_model(
     model,          # any `nn.Module` or Learner whose input is one row of numbers per item
-    data,           # a `Dataset` of upslope.data: names, ranges and classes come from it
+    data=None,      # a `Dataset` of upslope.data: names, ranges and classes come from it; None: the Learner's own
     row:int=0,      # of the validation part, to begin with
     most:int=12,    # features that get a slider: those that vary most, if there are more
-    to_input=None,  # from numbers as in `data` to the model's input, such as `pipeline`; None: as they are
+    to_input=None,  # from numbers as in `data` to the model's input, such as `pipeline`; None: as the Learner does it, of a module as they are
 ) -> Explorer:
     "Sliders over the features of one row; the model's answer, and its curve along the feature moved last"
     import numpy as np, torch
-    model = getattr(model, 'model', model) if hasattr(model, 'dls') else model
+    learn,model = (model, model.model) if hasattr(model, 'dls') else (None, model)
+    if data is None: data = getattr(getattr(learn, 'dls', None), 'data', None)
+    if data is None: raise DataError('Sliders need to know the data.', got=type(learn or model).__name__, need='a Dataset, for names, ranges and classes', fix='explore_model(model, sources.breast_cancer())')
+    if hasattr(data.train.x, 'select_dtypes') and data.train.x.select_dtypes('number').shape != data.train.x.shape: raise DataError('Sliders need columns of numbers.', got=data.name, fix='Explorer(draw, ...) with a function of your own')
     x = np.asarray(data.train.x, dtype='float32')
     if x.ndim != 2: raise DataError('Sliders need an input that is a row of numbers.', got=f'items of shape {x.shape[1:]}', fix='Explorer(draw, ...) with a function of your own')
     names = list(getattr(data, 'features', None) or [f'x{i}' for i in range(x.shape[1])])
@@ -110,6 +113,7 @@ def explore_model(
     last = {}
 
     def answers(rows):
+        if to_input is None and getattr(getattr(learn, 'dls', None), 'data', None) is not None: return learn.predict(type(data.train.x)(rows, columns=data.train.x.columns) if hasattr(data.train.x, 'columns') else torch.as_tensor(rows)).cpu().numpy()
         was = model.training
         model.eval()
         try:

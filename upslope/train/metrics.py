@@ -97,7 +97,7 @@ def r2(pred, target):
     return torch.where(total > 0, 1 - residual/total.clamp(min=torch.finfo(total.dtype).tiny), (residual == 0).double()).mean()
 
 # %% ../../nbs/04-train/02_metrics.ipynb #62f5f141
-METRICS = {f.__name__: (kind, f) for kind,fs in [(MeanOf, (accuracy, error_rate, top_5, mae, mse)), (Whole, (balanced_accuracy, f1, roc_auc, rmse, r2))] for f in fs}
+METRICS = {f.__name__: (kind, f) for kind,fs in [(MeanOf, (accuracy, error_rate, top_5, mae, mse)), (Whole, (balanced_accuracy, f1, roc_auc, rmse, r2))] for f in fs}  # metrics by name
 LOWER_IS_BETTER = {'error_rate', 'mae', 'mse', 'rmse'}  # of ours; of all losses too
 
 def as_metric(

@@ -87,6 +87,12 @@ def predict(self:Learner,
 # %% ../../nbs/04-train/14_use.ipynb #4780f890
 class LRFinder(_LRFinder):
     "fastai's `LRFinder`, without the file: what is put back is kept in memory"
+    def __init__(self,
+        start_lr:float=1e-7,  # of the first batch
+        end_lr:float=10.,     # of the last batch
+        num_it:int=100,       # batches
+        stop_div:bool=True,   # stop when the loss explodes?
+    ): super().__init__(start_lr, end_lr, num_it, stop_div)
     def before_fit(self): ParamScheduler.before_fit(self); self.best_loss = float('inf')
     def after_fit(self): self.learn.opt.zero_grad()
 
