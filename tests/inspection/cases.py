@@ -351,7 +351,7 @@ class Threads:
 def too_many_threads(): return dict(on(mlp(), parts()), around=Threads())
 class OwnChance(nn.Module):
     def __init__(self): super().__init__(); self.net = mlp()
-    def forward(self, x): return self.net(x) + (.1*torch.randn(1, generator=torch.Generator().manual_seed(time.perf_counter_ns() % 2**31)) if self.training else 0.)
+    def forward(self, x): return self.net(x) + (.1*torch.randn(10, generator=torch.Generator().manual_seed(time.perf_counter_ns() % 2**31)) if self.training else 0.)
 @trap
 def nondeterminism(): return on(OwnChance())
 
