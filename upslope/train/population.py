@@ -132,7 +132,7 @@ class Population(Slots):
         clipped = any(c is not None for c in clips + values)
         listening = {e: [m for m in members if m.called[e]] for e in BATCH_EVENTS}
         running,last,inside = [m.slot for m in members],time.monotonic(),[e for e in self.events if e.inside]
-        calls = None if scheduled or any(listening.values()) else rows.calls(running)   # nobody changes a hyper-parameter
+        calls = None if scheduled or inside or any(listening.values()) else rows.calls(running)   # nobody is called who could change a hyper-parameter
         for m in members: m.training,m.n_iter = True,len(batches)
         for i in range(self.position, len(batches)):
             for m in scheduled: self._schedule(m)
