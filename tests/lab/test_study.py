@@ -221,6 +221,6 @@ def test_a_base_that_ends_its_process(tmp_path):
             os._exit(3)
         Study('s', Recipe('digits', deadly, epochs=1), seeds=1, baselines=None, store='s.db').run(workers=1, show=False)
     """)
-    said = subprocess.run([sys.executable, 'deadly.py'], cwd=tmp_path, capture_output=True, text=True)
+    said = subprocess.run([sys.executable, 'deadly.py'], cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert 'WorkerError: The workers die as soon as they start' in said.stderr and 'exit code 3' in said.stderr and 'as if out of memory' in said.stderr, said.stderr
     assert Store(tmp_path/'s.db').query('SELECT count(*) n FROM run') == [dict(n=0)]
