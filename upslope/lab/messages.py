@@ -52,7 +52,10 @@ def write_message(path, message:dict):
     part.write_text(json.dumps(message), encoding='utf-8')
     part.replace(path)
 
-def read_message(path) -> dict:   # None: it is not there yet
+def read_message(
+    path,
+    longest:int=LONGEST,   # [bytes]
+) -> dict:                 # None: it is not there yet
     "The message in a file; an error in words if there is something else"
     try: opened = os.open(path, os.O_RDONLY|os.O_NOFOLLOW|os.O_NONBLOCK)
     except FileNotFoundError: return None
@@ -60,8 +63,8 @@ def read_message(path) -> dict:   # None: it is not there yet
     try:
         about = os.fstat(opened)
         if not stat.S_ISREG(about.st_mode): raise _unreadable(path, 'no ordinary file')
-        if about.st_size > LONGEST: raise _unreadable(path, f'{about.st_size} bytes')
-        text = os.read(opened, LONGEST)
+        if about.st_size > longest: raise _unreadable(path, f'{about.st_size} bytes')
+        text = os.read(opened, longest)
     finally: os.close(opened)
     try: message = json.loads(text)
     except (ValueError, RecursionError) as e: raise _unreadable(path, f'no JSON: {e}') from None
@@ -69,8 +72,8 @@ def read_message(path) -> dict:   # None: it is not there yet
     return message
 
 def _unreadable(path, what):
-    need = f'JSON of at most {LONGEST} bytes, written by a worker of this study'
-    return UpslopeError('This is no message of a worker.', got=f'{path}: {what}', need=need)
+    need = f'a JSON object of at most {LONGEST} bytes, from the other process of this study'
+    return UpslopeError('This is no message between a study and its workers.', got=f'{path}: {what}', need=need)
 
 # %% ../../nbs/06-lab/04_messages.ipynb #98ddd772
 def _texts(value): return isinstance(value, list) and all(isinstance(v, str) for v in value)
