@@ -16,9 +16,10 @@ from ..core.errors import ArgumentError, StoreError, unknown
 from .axes import Only, Range
 from .design import Variant, confounded
 from .effects import Effect, effect_sentence, effects, placebo_effect, slopes
-from .recipe import Recipe, as_json, show, to_text
+from .recipe import Recipe, as_json, from_text, show, to_text
 from .report import write_report
 from .store import json_in
+from .trust import visible
 from .statistics import decimals_for, max_t, mean_interval, paired, sentence, _plural
 from .study import Study, StudyError, _complete
 from .tables import answers, comparison, html_table, latex_table, markdown_table, text_table, unit_of, _named, _pair, _scores
@@ -410,8 +411,8 @@ def _sources(self:Study) -> dict:
     for recipe in self._recipes().values():
         for v in recipe.settings.values():
             if not callable(v): continue
-            text = to_text(v)
-            texts[f"{text['function']}, imported" if 'ref' in text else text['function']] = text.get('source') or f"from {text['ref']}"
+            text = from_text(to_text(v))
+            texts[visible(f'{text.__name__}, imported' if text.ref else text.__name__)] = '\n'.join(text.lines())
     return texts
 
 @patch

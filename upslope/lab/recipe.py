@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from ..core.errors import ArgumentError, DataError, UpslopeError, unknown
 from ..core.seeds import derive
 from .store import key_of
-from .trust import TrustError, fingerprint, is_known, remember
+from .trust import TrustError, fingerprint, is_known, remember, visible
 
 # %% ../../nbs/06-lab/02_recipe.ipynb #9d2e9d82
 def _find_class(cls):
@@ -135,7 +135,9 @@ class FunctionText:
 
     def lines(self) -> list:
         "What a person reads: its source, or the line that would import it"
-        return self.source.splitlines() if self.source else ['from {} import {}'.format(*f'{self.ref}:?'.split(':')[:2])]
+        if self.source is not None: return visible(self.source).splitlines()
+        module,_,name = visible(self.ref).partition(':')
+        return [f'from {module} import {name}']
     def _not_known(self):
         shown = '\n'.join(f'        {line:.110}' for line in self.lines()[:6])
         return TrustError(f'The function {self.__name__!r} came from elsewhere, and has not run.', got=f'a text that no process of this user has written:\n{shown}', need='somebody who has read it and says that it may run', fix='trust=True where the recipe or the study is opened, or: upslope trust FILE')

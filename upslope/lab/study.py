@@ -157,10 +157,17 @@ class Study:
 # %% ../../nbs/06-lab/20_study.ipynb #4dfb2784
 @patch
 def trust(self:Study):
-    "From now on the functions of this study may run, in this process and in later ones of this user. Read them first: `study[label].recipe['model'].lines()`, or the report"
-    recipes = [Recipe.from_json(r['body']) for r in self.store.query('SELECT DISTINCT body FROM config JOIN recipe ON recipe.key=config.recipe WHERE study=?', self.name)]
-    allow(*_functions_of(self), *((r.own, r.args) for r in recipes))
+    "From now on the functions of this study may run, in this process and in later ones of this user. Read them first: `study.untrusted()`, or the report"
+    allow(self.untrusted())
     return self
+
+@patch
+def untrusted(self:Study) -> list:
+    "The functions of this study that came from elsewhere and may not run, as `FunctionText`s: `print(*text.lines(), sep='\\n')` shows one"
+    rows = self.store.query('SELECT DISTINCT body FROM config JOIN recipe ON recipe.key=config.recipe WHERE study=?', self.name)
+    recipes = [Recipe.from_json(r['body']) for r in rows]
+    texts = texts_in(*_functions_of(self), *((r.own, r.args) for r in recipes))
+    return [text for text in dict.fromkeys(texts) if not text.may_run]
 
 def _functions_of(study) -> list:
     "Where a study's declaration holds functions"
