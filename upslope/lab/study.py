@@ -425,11 +425,7 @@ def _best_of(self:Study, runs, configs, metric, mode):
 @patch
 def keep(self:Study):
     "Write the declaration into the store, to be run later by `Study.open(name).run()` or a queue; runs that are there already are kept"
-    Patience('The study')(self._keep)
-
-@patch
-def _keep(self:Study):
-    self._refuse_another_recipe()
+    self._refuse_another_recipe()   # who calls this waits for an answer: a full disk is told, and not waited for
     if self._declared.get('bases'): return   # it has begun: what it declared and decided so far stays
     declaration = json.dumps(Sheet(self, self._metric, self._mode).text)
     statement = 'INSERT INTO study (name, declaration, created) VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET declaration=excluded.declaration'
