@@ -396,7 +396,7 @@ class Recipe:
         try: parts = json.loads(text)
         except (ValueError, TypeError, RecursionError) as e: raise DataError('This text is no recipe.', got=f'{e}', need='what to_json gives') from e
         if not (isinstance(parts, dict) and isinstance(parts.get('own'), dict) and isinstance(parts.get('args'), dict)): raise DataError('This text is no recipe.', got=f'{text!r:.80}', need='what to_json gives')
-        return cls._of_text(from_json(parts['own']), from_json(parts['args']))
+        return cls._of_text({**from_json(parts['own']), 'placebo': parts['own'].get('placebo', 0)}, from_json(parts['args']))   # it is written down only if there is one
     @classmethod
     def _of_text(cls, own, args):
         "A recipe as a file has it; its settings are checked when it shall run"
