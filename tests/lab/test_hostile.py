@@ -53,7 +53,7 @@ print(study, store, Queue(store), study.recipe['model'].lines()[0], study.untrus
 print(study.table(), study.answers(), study.effects(), study.diary(), len(study.runs()), len(study.history()), store.check_all())
 page = study.report()
 assert 'class Secret' in page.read_text() and page.parent.resolve() == Path.cwd().resolve()
-for change in (lambda: study.run(show=False), lambda: Queue(store).add(study), lambda: store.rename('given', 'mine'), lambda: store.save(1, 'x', 'text'), study.keep, lambda: store.merge(store)):
+for change in (lambda: study.run(show=False), lambda: Queue(store).add(study), lambda: store.rename('given', 'mine'), lambda: store.save(1, 'x', 'text'), lambda: store.merge(store)):
     try: change()
     except Exception as e: print(type(e).__name__, str(e).splitlines()[0])
     else: print('CHANGED')
@@ -88,7 +88,7 @@ def test_another_users_store_gives_all_that_it_has(given, tmp_path):
     given.parent.chmod(0o555)
     before = {p: p.read_bytes() for p in given.parent.rglob('*') if p.is_file()}
     out = python('-c', READ_ALL, given, cwd=mine, env=dict(XDG_STATE_HOME=str(mine/'state')), before=AS_OTHERS)
-    assert 'class Secret' not in out.splitlines()[0] and out.count('StoreError') + out.count('TrustError') == 6 and 'CHANGED' not in out, out
+    assert 'class Secret' not in out.splitlines()[0] and out.count('StoreError') + out.count('TrustError') == 5 and 'CHANGED' not in out, out
     given.parent.chmod(0o755)
     assert {p: p.read_bytes() for p in given.parent.rglob('*') if p.is_file()} == before
 
@@ -101,7 +101,7 @@ def test_a_store_on_a_read_only_mount(given, tmp_path):
         subprocess.run(['mount', '-o', 'remount,ro', str(place)], check=True)
         (tmp_path/'mine').mkdir()
         out = python('-c', READ_ALL, place/'runs.db', cwd=tmp_path/'mine', env=dict(XDG_STATE_HOME=str(tmp_path/'my state')))
-        assert out.count('StoreError') + out.count('TrustError') == 6 and 'CHANGED' not in out, out
+        assert out.count('StoreError') + out.count('TrustError') == 5 and 'CHANGED' not in out, out
     finally: subprocess.run(['umount', str(place)])
 
 def test_a_model_whose_module_is_not_here_is_read_and_told_when_it_shall_run(tmp_path, monkeypatch):
@@ -146,7 +146,8 @@ def test_a_planted_text_under_our_key_is_refused_before_it_runs(tmp_path):
     study = small(tmp_path)
     study.keep()
     body = study.recipe.to_json()
-    planted = body.replace('nn.Flatten()', 'print(1) or nn.Flatten()')
+    planted = body.replace('"lr": 0.01', '"lr": 0.5')
+    assert planted != body
     study.store.db.execute('INSERT INTO recipe (key, body) VALUES (?,?)', (key_of(body), planted))
     with pytest.raises(StoreError, match='its text has another key'): study.run(workers=1, show=False)
     with pytest.raises(StoreError, match='its text has another key'): study.store.check_all()
@@ -255,6 +256,11 @@ def sound(tmp_path_factory):
     battery(folder/'runs.db')
     return folder
 
+def renew(path, data):
+    "Put other bytes in place of a store; a connection that is still open keeps the old file"
+    for end in ('', '-wal', '-shm'): Path(f'{path}{end}').unlink(missing_ok=True)
+    path.write_bytes(data)
+
 def copy_of(folder, to):
     to.mkdir()
     shutil.copy(folder/'runs.db', to/'runs.db')
@@ -268,19 +274,18 @@ def test_a_store_with_a_changed_field_gives_only_our_errors(sound, tmp_path, par
     with contextlib.closing(sqlite3.connect(path)) as db:
         tables = {t: [c[1] for c in db.execute(f'PRAGMA table_info({t})')] for t, in db.execute("SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite%'")}
     def check(change):
-        path.write_bytes(whole)
-        for end in ('-wal', '-shm'): Path(f'{path}{end}').unlink(missing_ok=True)
+        renew(path, whole)
         table,column,value,some = change
         with contextlib.closing(sqlite3.connect(path)) as db:
             try: db.execute(f'UPDATE OR REPLACE {table} SET {column}=? WHERE {some}', (value,)); db.commit()
-            except sqlite3.Error: return   # SQLite itself refuses it
+            except sqlite3.IntegrityError: return   # SQLite itself refuses it
         battery(path)
     cases = []
     for _ in range(CASES//4):
         table = chance.choice([*tables, 'study', 'recipe', 'config', 'run'])
         change = table,chance.choice(tables[table]),chance.choice(HOSTILE),chance.choice(['1', 'random() % 2'])
         cases.append((str(change)[:120], change))
-    assert only_our_errors(check, cases) > 10
+    assert only_our_errors(check, cases) > CASES/40
 
 @pytest.mark.parametrize('part', range(4))
 def test_a_store_with_changed_bytes_gives_only_our_errors(sound, tmp_path, part):
@@ -291,8 +296,7 @@ def test_a_store_with_changed_bytes_gives_only_our_errors(sound, tmp_path, part)
         if kind == 'cut': data = data[:places]
         else:
             for at, byte in places: data[at] = byte
-        path.write_bytes(data)
-        for end in ('-wal', '-shm'): Path(f'{path}{end}').unlink(missing_ok=True)
+        renew(path, data)
         battery(path)
     cases = []
     for i in range(CASES//4):
@@ -302,7 +306,7 @@ def test_a_store_with_changed_bytes_gives_only_our_errors(sound, tmp_path, part)
             near = lambda: page + chance.choice([chance.randrange(120), chance.randrange(4096)])
             change = 'bytes',[(near(), chance.randrange(256)) for _ in range(chance.choice([1, 4, 64]))]
         cases.append((str(change)[:120], change))
-    assert only_our_errors(check, cases) > 10
+    assert only_our_errors(check, cases) > CASES/40
 
 @pytest.mark.parametrize('kind', ['toml', 'yaml', 'json'])
 def test_a_changed_recipe_gives_only_our_errors(tmp_path, kind):
@@ -333,4 +337,4 @@ def test_a_changed_recipe_gives_only_our_errors(tmp_path, kind):
         repr(read), read.key, read._repr_html_(), read.diff(recipe), read.is_estimator
         read.runnable()
     cases = [(text[:200], text) for text in (changed() for _ in range(CASES))]
-    assert only_our_errors(check, cases) > 50
+    assert only_our_errors(check, cases) > CASES/10
