@@ -22,14 +22,13 @@ from ..core.seeds import derive, seeded
 from .design import family
 from .recipe import Recipe
 from .store import Store
-from .worker import Pulse, Scorer, _build, _is_owned, _refuse_changed, _target_pipeline, answer, context, default_loss, work_on
+from .worker import Pulse, Scorer, _build, _is_owned, _target_pipeline, answer, context, default_loss, owner_of, recipe_of, work_on
 from .watching import keep_or_say, watch_of_study
 from .claims import Writer
 
 # %% ../../nbs/06-lab/16_planner.ipynb #d3385be6
 import torch
 from ..data import Pipeline, loaders
-from ..data.saving import save_state
 from ..train import Checkpoint, EarlyStopping, Population
 from ..train.metrics import METRICS, MeanOf
 from ..train.program import row_losses
@@ -150,8 +149,7 @@ def work_group(store:Store, claims, about:dict, planner:Planner, checkpoint_s:fl
             found = json.loads(c.recipe)
             kind = json.dumps([{k: v for k,v in found['own'].items() if not isinstance(v, (int, float))}, found['args']])
             if kind not in kinds:
-                _refuse_changed(found)
-                r = Recipe.from_json(c.recipe)
+                r = recipe_of(c.recipe)
                 with seeded(r.chance(c.seed), 'init'): kinds[kind] = in_common(_build(r, r.chance(c.seed)), None)
             groups.setdefault(kinds[kind], []).append(c)
     except Exception: return alone(claims)   # each finds its own error
@@ -167,16 +165,15 @@ def work_group(store:Store, claims, about:dict, planner:Planner, checkpoint_s:fl
 
 def _together(store, claims, about, planner, ended, checkpoint_s):
     "Train these; returns why not, if they are better trained alone"
-    kept = [Checkpoint(store.folder(c.run)/'member') for c in claims]   # where each stood at the end of an epoch, to go on in whatever company
+    kept = [Checkpoint(store.folder(c.run)/'member', whose=owner_of(store, c)) for c in claims]   # where each stood at the end of an epoch, to go on in whatever company
     trouble = []
     def keep(m):
         try:
             writer.flush()
-            save_state(kept[m.i].path/f'step-{m.train_iter:08d}', m.state_dict(p.weights[m.slot], [t[m.slot] for t in p.states], p.rows.state(m.slot)))
-            for old in kept[m.i]._files()[:-2]: kept[m.i]._remove(old)
+            kept[m.i].write(f'step-{m.train_iter:08d}', m.state_dict(p.weights[m.slot], [t[m.slot] for t in p.states], p.rows.state(m.slot)))
         except StoreError as e:
             if not trouble: trouble.append(print(f'The runs go on without a checkpoint. {e}', file=sys.stderr))
-    recipes,seeds = [Recipe.from_json(c.recipe) for c in claims],[c.seed for c in claims]
+    recipes,seeds = [recipe_of(c.recipe) for c in claims],[c.seed for c in claims]
     name = family(recipes[0])
     writer = Writer(store, tell=lambda text: print(text, file=sys.stderr))
     reason = [planner.known.get(name, (0, 'asked for'))[1]]

@@ -11,6 +11,7 @@ __all__ = ['NO_STORE', 'UNWRITABLE', 'leave_with', 'Log', 'ending', 'Held', 'n_c
 import os, signal, subprocess, sys, threading, time
 from collections import deque
 from pathlib import Path
+from .trust import handed_over
 
 # %% ../../nbs/06-lab/04_processes.ipynb #c5266ba9
 def leave_with(descriptor:int=0):
@@ -122,7 +123,7 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 def worker_env(threads:int) -> dict:
-    "What a worker's environment has beyond ours: its share of threads, set before any numerical library is loaded, and our import path"
+    "What a worker's environment has beyond ours: its share of threads, set before any numerical library is loaded, our import path, and which functions are known to be ours"
     counts = dict.fromkeys(['OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMEXPR_NUM_THREADS'], str(threads))
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    return {**counts, 'OMP_WAIT_POLICY': 'passive', 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1'}
+    return {**counts, 'OMP_WAIT_POLICY': 'passive', 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1', 'UPSLOPE_KNOWN': handed_over()}

@@ -21,13 +21,6 @@ from .processes import UNWRITABLE, Held, ending, n_cores, worker_env
 from .store import Store, Witness, this_process
 import upslope.lab.claims   # its methods of Store
 
-# %% ../../nbs/06-lab/14_runners.ipynb #4ae8fd8c
-if not hasattr(Store, 'files'):
-    @patch(as_prop=True)
-    def files(self:Store) -> Path:
-        "The folder of what belongs to this store and is not in its file"
-        return self.path.with_name(f'{self.path.stem}.files')
-
 # %% ../../nbs/06-lab/14_runners.ipynb #a7974d5b
 class WorkerError(UpslopeError, RuntimeError): "The worker processes cannot do their work"
 class InWorker(Exception):

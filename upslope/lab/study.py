@@ -16,11 +16,11 @@ from ..core.errors import ArgumentError, StoreError, UpslopeError, unknown
 from .axes import Only, as_axis, axis_from_json, axis_to_json, check_axes, values_of
 from .baselines import BASELINES
 from .design import Variant, as_design, check_labels, grid, label_of, to_config
-from .recipe import Recipe, as_json, from_json, show
+from .recipe import Recipe, allow, as_json, from_json, loaded, show, texts_in
 from .board import Board, in_words
 from .runners import make_workers
 from .patience import Patience, at_work
-from .store import Store
+from .store import Store, damaged, json_in
 from .reading import Run
 from .halving import Halving
 
@@ -60,6 +60,7 @@ class Study:
     ):
         if not re.fullmatch(r'[\w .-]+', name or ''): raise ArgumentError('A study needs a name of letters, digits, spaces and -_.', got=f'{name=}')
         if not isinstance(recipe, Recipe): raise ArgumentError('A study needs a recipe.', got=f'recipe={recipe!r:.60}', fix="Recipe(data='digits', model=...)")
+        recipe = recipe.runnable()   # a `TrustError` if it was read and came from elsewhere
         if recipe.is_estimator: raise ArgumentError('The base of a study is a network; estimators are its baselines.', got=repr(recipe), fix='baselines=[...]')
         if mode not in (None, 'min', 'max'): raise ArgumentError('A study cannot have this mode.', got=f'{mode=}', need="'min' or 'max'")
         if baselines is not None and baselines != 'auto' and not (hasattr(baselines, '__iter__') and all(callable(b) for b in baselines)):
@@ -87,22 +88,37 @@ class Study:
         check_axes(self.recipe, self.nuisance)
 
     @classmethod
-    def open(cls, name:str, store='runs/store.db'):
-        "The study that a store holds under `name`, as it was declared: to read it, or to let it go on"
+    def open(cls,
+        name:str,
+        store='runs/store.db',   # a `Store` or its path; it may be one that somebody has given to us
+        trust:bool=False,        # True: its functions may run, now and later; that of those that this user has declared is known
+    ):
+        "The study that a store holds under `name`, as it was declared: to read it, or to let it go on. Nothing of it runs before `run`; see the page What runs code"
         if not isinstance(store, Store):
             if not Path(store).exists(): raise StoreError('There is no such store.', got=str(store), need='the path of a file that a study has made')
             store = Store(store)
         if name not in store.studies: raise unknown('study', name, store.studies, f'in {store.path}')
-        d = json.loads(store.query('SELECT declaration FROM study WHERE name=?', name)[0]['declaration'])
-        if d.get('imported'): return store._imported(name)   # of `imported`: nothing to run
-        if 'recipe' not in d: raise StudyError(f'The study {name!r} was not declared to its end.', got=f'no recipe in {store.path}', fix='run the cell or script that declares it again')
-        return cls(name, Recipe.from_json(d['recipe']), [{k: axis_from_json(v) for k, v in s.items()} for s in d['steps']], d['seeds'], from_json(d['baselines']), d['design'], d['metric'], d['mode'], store,
-                   {k: axis_from_json(v) for k, v in d.get('nuisance', {}).items()}, d.get('placebo', False), d.get('half_width'))
+        declaration = json_in(store.query('SELECT declaration FROM study WHERE name=?', name)[0]['declaration'], store.path, f'the declaration of study {name!r}')
+        if declaration.get('imported'): return store._imported(name)   # of `imported`: nothing to run
+        if 'recipe' not in declaration: raise StudyError(f'The study {name!r} was not declared to its end.', got=f'no recipe in {store.path}', fix='run the cell or script that declares it again')
+        study = cls.__new__(cls)
+        try: study._take(name, store, declaration)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e: raise damaged(store.path, f'the declaration of study {name!r} is none: {str(e).splitlines()[0]}') from e
+        if trust: study.trust()
+        return study
+
+    def _take(self, name, store, d):   # d: a declaration, as `Sheet` writes it
+        "The fields of a study that was declared before; its functions are only text"
+        axes_of = lambda step: {k: axis_from_json(v) for k, v in step.items()}
+        self.name,self.store,self.recipe,self.seeds,self.design = name,store,Recipe.from_json(d['recipe']),_seeds(d['seeds']),as_design(d['design'])
+        self.steps,self.nuisance,self.baselines = [axes_of(step) for step in d['steps']],axes_of(d.get('nuisance', {})),from_json(d['baselines'])
+        self.placebo,self.half_width,self._metric,self._mode = d.get('placebo', False),d.get('half_width'),d['metric'],d['mode']
+        self.extra,self._tasks,self._names = [],{},None
 
     @property
     def _declared(self) -> dict:
         rows = self.store.query('SELECT declaration FROM study WHERE name=?', self.name)
-        return json.loads(rows[0]['declaration']) if rows else {}
+        return json_in(rows[0]['declaration'], self.store.path, f'the declaration of study {self.name!r}') if rows else {}
     @property
     def metric(self) -> str:
         "The final metric that decides, such as 'valid_accuracy'"
@@ -140,6 +156,48 @@ class Study:
 
 # %% ../../nbs/06-lab/20_study.ipynb #4dfb2784
 @patch
+def trust(self:Study):
+    "From now on the functions of this study may run, in this process and in later ones of this user. Read them first: `study.untrusted()`, or the report"
+    allow(self.untrusted())
+    return self
+
+@patch
+def untrusted(self:Study) -> list:
+    "The functions of this study that came from elsewhere and may not run, as `FunctionText`s: `print(*text.lines(), sep='\\n')` shows one"
+    rows = self.store.query('SELECT DISTINCT body FROM config JOIN recipe ON recipe.key=config.recipe WHERE study=?', self.name)
+    recipes = [Recipe.from_json(r['body']) for r in rows]
+    texts = texts_in(*_functions_of(self), *((r.own, r.args) for r in recipes))
+    return [text for text in dict.fromkeys(texts) if not text.may_run]
+
+def _functions_of(study) -> list:
+    "Where a study's declaration holds functions"
+    axes = [axis.values if isinstance(axis, Only) else axis for step in (*study.steps, study.nuisance) for axis in step.values()]
+    return [study.recipe.own, study.recipe.args, axes, study.baselines]
+
+@patch
+def _make_runnable(self:Study):
+    "Functions in place of their texts; a `TrustError` for one that came from elsewhere, before anything starts"
+    self._refuse_unknown()
+    if not texts_in(*_functions_of(self)): return
+    self.recipe,self.baselines = self.recipe.runnable(),loaded(self.baselines)
+    self.steps,self.nuisance = [_loaded_axes(step) for step in self.steps],_loaded_axes(self.nuisance)
+    self._check_steps()
+
+def _loaded_axes(axes):
+    whole = lambda axis: Only(loaded(axis.values), **axis.when) if isinstance(axis, Only) else loaded(axis)
+    return {k: whole(axis) for k, axis in axes.items()}
+
+@patch
+def _refuse_unknown(self:Study):
+    "An error for the first function that may not run, of the declaration or of a run that waits"
+    waiting = self.store.query("""SELECT DISTINCT body FROM run JOIN config ON run.study=config.study AND run.recipe=config.recipe JOIN recipe ON recipe.key=run.recipe
+        WHERE run.study=? AND status IN ('queued', 'paused', 'running')""", self.name)
+    recipes = [Recipe.from_json(r['body']) for r in waiting]
+    for text in texts_in(*_functions_of(self), *((r.own, r.args) for r in recipes)):
+        if not text.may_run: text.load()   # says why not
+
+# %% ../../nbs/06-lab/20_study.ipynb #690e294f
+@patch
 def run(self:Study,
     workers:int=None,           # processes; None: one per core
     retry_failed:bool=False,    # run again what has failed
@@ -153,6 +211,7 @@ def run(self:Study,
     "Run all that is not done yet; interrupted at any moment, the same call goes on from there. Returns the study"
     if halving is not None and not isinstance(halving, Halving): raise ArgumentError('A study does not know this halving.', got=f'{halving=}', need='None, or a Halving with its rungs', fix='halving=Halving(first=1, factor=3)')
     if watch is not None and not 0 < watch: raise ArgumentError('A budget is a share of the training time.', got=f'{watch=}', need='above 0; .05 is 5 %', fix='watch=.05')
+    self._make_runnable()
     patience = self.patience = Patience('The study', print if show else warnings.warn)
     with at_work(self.store, self.name, patience), make_workers(self.store, self.name, workers, backend, **options) as pool:
         pool.watch,pool.patience = watch,patience
@@ -253,11 +312,22 @@ def _probe(self:Study, pool, board):
 @patch
 def _refuse_another_recipe(self:Study):
     "One name, one recipe: an error if runs of another one are kept under this name"
-    old = self._declared.get('recipe')
-    if not old or (old := Recipe.from_json(old)) == self.recipe: return
+    text = self._declared.get('recipe')
+    if not text: return
+    old = Recipe.from_json(text)
+    if _but_for_edits(old) == _but_for_edits(self.recipe): return
     if not self.store.query("SELECT 1 FROM run WHERE study=? AND recipe=? AND status='done' LIMIT 1", self.name, old.key): return   # nothing of it was ever finished: a mistake was mended
     raise StudyError(f'The store holds a study {self.name!r} of another recipe.', got='what differs, there → here: ' + '; '.join(repr(old.diff(self.recipe)).splitlines()), need='one recipe for one name; its runs were left as they are',
                      fix=f"Study('{self.name} 2', ...), or Study.open({self.name!r}, ...) to go on with that one")
+
+def _but_for_edits(recipe) -> dict:
+    "The recipe as plain data, without the hashes of functions that are imported by name: to edit such a function is not to ask another question"
+    def plain(v):
+        if isinstance(v, dict): return {k: plain(o) for k, o in v.items() if not (k == 'hash' and 'ref' in v)}
+        return [plain(o) for o in v] if isinstance(v, list) else v
+    return plain(json.loads(recipe.to_json()))
+
+
 
 # %% ../../nbs/06-lab/20_study.ipynb #18d57049
 class Sheet:

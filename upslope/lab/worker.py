@@ -6,11 +6,11 @@ Docs: https://upslope.github.io/upslope/06-lab/worker.html.md"""
 
 # %% auto #0
 __all__ = ['QUESTION', 'default_loss', 'result_names', 'Scorer', 'run_estimator', 'Stopped', 'Paused', 'RunLogger',
-           'RunCheckpoint', 'make_learner', 'run_network', 'execute', 'probe', 'context', 'about_data', 'work_on',
-           'Pulse', 'work', 'again', 'answer']
+           'RunCheckpoint', 'owner_of', 'make_learner', 'run_network', 'execute', 'probe', 'context', 'about_data',
+           'recipe_of', 'work_on', 'Pulse', 'work', 'again', 'answer']
 
 # %% ../../nbs/06-lab/10_worker.ipynb #137f7888
-import importlib.metadata, inspect, json, math, os, platform, shutil, site, subprocess, sys, sysconfig, threading, time, traceback
+import importlib.metadata, inspect, json, math, os, platform, shutil, site, subprocess, sys, sysconfig, threading, time, traceback, warnings
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -23,9 +23,9 @@ import torch
 from ..core.errors import DataError, UpslopeError, StoreError
 from ..core.seeds import derive, seeded
 from ..data import Pipeline, loaders
-from .recipe import Recipe, from_text, to_text
+from .recipe import Recipe, allow, texts_in, to_text
 from .watching import keep_or_say, watch_of_study
-from .store import Store
+from .store import Store, key_of
 from .claims import Writer
 from .messages import as_message, read_message, write_message
 from .patience import Patience
@@ -126,10 +126,18 @@ class RunCheckpoint(Checkpoint):
         every_s:float=30.,       # > 0
         until:int=None,          # pause after so many epochs; None: never
         before=lambda: None,     # called before a checkpoint is written
+        whose:dict=None,         # names the run, as `owner_of` does; None: nobody's
+        attempt:int=None,        # of the run; a checkpoint of this attempt or a later one was written in another course of things, and is passed over
     ):
-        super().__init__(path, epochs=0, minutes=every_s/60)
-        self.until,self.before,self.paused,self.trouble = until,before,False,False
-        for left in {*self.path.glob('*.part'), *self.path.glob('*.safetensors')} - {p.with_suffix('.safetensors') for p in self._files()}: left.unlink()   # of a worker that was killed while it wrote
+        super().__init__(path, epochs=0, minutes=every_s/60, whose=whose)
+        self.until,self.before,self.attempt,self.paused,self.trouble = until,before,attempt,False,False
+        whole = {p.with_suffix('.safetensors') for p in self.path.glob('step-*.json')}
+        for left in {*self.path.glob('*.part'), *self.path.glob('*.safetensors')} - whole: left.unlink()   # of a worker that was killed while it wrote
+    def write(self, name, state): return super().write(name, {**state, 'attempt': self.attempt})
+    def _read(self, path):
+        state = super()._read(path)
+        if state is None or self.attempt is None or (state.get('attempt') or 0) < self.attempt: return state
+        warnings.warn(f"A checkpoint is passed over: {path.name} was written in attempt {state['attempt']} of this run, and this is attempt {self.attempt}. The store is an older copy.")
     def after_epoch(self):
         self.paused = self.until is not None and self.epoch+1 == self.until < self.n_epoch
         if self.paused or time.monotonic() - self.last_time >= 60*self.minutes: self._save(None)
@@ -142,6 +150,10 @@ class RunCheckpoint(Checkpoint):
             if self.paused: raise
             if not self.trouble: print(f'The run goes on without a checkpoint. {e}', file=sys.stderr)
             self.trouble,self.last_time = True,time.monotonic()
+
+def owner_of(store:Store, claim) -> dict:
+    "Whose a checkpoint of a run is: a store that was made anew under the same path is another one, and so is another recipe"
+    return dict(store=store.id, run=claim.run, recipe=key_of(claim.recipe), seed=claim.seed)
 
 def make_learner(recipe:Recipe, seed:int):
     "Data, model and Learner of one run, ready for `fit`; the model has seen one batch, so that layers that take their size from the data have it"
@@ -225,23 +237,27 @@ def _version(name):
     try: return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError: return None
 
-def _refuse_changed(v):
+def recipe_of(
+    body:str,   # of a claimed run
+) -> Recipe:
+    "The recipe of a run, ready to run; an error if a function of it came from elsewhere, or was edited since the run was declared"
+    recipe = Recipe.from_json(body)
+    for text in texts_in(recipe.own, recipe.args): _refuse_changed(text)
+    return recipe.runnable()
+
+def _refuse_changed(text):
     "An error if a function that is imported by name is no longer what it was when the run was declared"
-    if isinstance(v, list): v = dict(enumerate(v))
-    if not isinstance(v, dict): return
-    if v.get('ref') and to_text(from_text(v)).get('hash') != v['hash']:
-        raise DataError(f"{v['ref']} was edited after this run was declared; its result would stand under the wrong recipe.", got='another source text than the recorded one', fix='declare the study again: the edited function has a key of its own')
-    for o in v.values(): _refuse_changed(o)
+    if not text.ref or to_text(text.load()).get('hash') == text.data.get('hash'): return
+    raise DataError(f"{text.ref} was edited after this run was declared; its result would stand under the wrong recipe.", got='another source text than the recorded one', fix='declare the study again: the edited function has a key of its own')
 
 def work_on(store:Store, claim, about:dict, checkpoint_s:float=30., why:str=None):   # why: for the record, why it is trained alone
     "Execute one claimed run and write down how it ended"
     writer = Writer(store, tell=lambda text: print(text, file=sys.stderr))
     path,keep,watch = store.folder(claim.run)/'checkpoints',False,watch_of_study()
     try:
-        _refuse_changed(json.loads(claim.recipe))
-        recipe = Recipe.from_json(claim.recipe)
+        recipe = recipe_of(claim.recipe)
         about = about | about_data(recipe)
-        checkpoint = None if recipe.is_estimator else RunCheckpoint(path, checkpoint_s, claim.until, writer.flush)
+        checkpoint = None if recipe.is_estimator else RunCheckpoint(path, checkpoint_s, claim.until, writer.flush, owner_of(store, claim), claim.attempt)
         results = execute(recipe, claim.seed, partial(writer.log, claim), checkpoint, watch)
         end = partial(store.finish, claim, results, about, 'estimator' if recipe.is_estimator else 'loop', why)
     except Paused: end,keep = partial(store.pause, claim),True
@@ -289,13 +305,20 @@ def _is_owned(store, study):
     rows = store.query('SELECT owner, beat FROM study WHERE name=?', study)
     return bool(rows) and store.witness.is_alive(rows[0]['owner'], rows[0]['beat'])
 
-def again(path:str, run:int):   # of the store; the run's number
+def again(
+    path:str,           # of the store
+    run:int,            # its number
+    trust:bool=False,   # True: the functions of its recipe may run, now and later
+):
     "Do a run once more, without writing to the store, and say whether it comes out the same"
     kept = Store(path).run(run)
+    recipe = Recipe.from_json(kept.body)
+    if trust: allow(recipe.own, recipe.args)
+    recipe = recipe.runnable()
     print(kept)
     for k, v in context().items():
         if k != 'path' and kept.context.get(k, v) != v: print(f'{k} was {kept.context[k]}, and is {v} now')
-    results = execute(Recipe.from_json(kept.body), kept.seed, lambda epoch, values: print(f'epoch {epoch}:', ', '.join(f'{k}={v:.6g}' for k, v in values.items()), flush=True))
+    results = execute(recipe, kept.seed, lambda epoch, values: print(f'epoch {epoch}:', ', '.join(f'{k}={v:.6g}' for k, v in values.items()), flush=True))
     then = kept.results()
     for k, v in results.items(): print(f'{k}={v:.6g}', '' if k not in then else '(the same)' if then[k] == v else f'(was {then[k]:.6g})')
 
@@ -313,7 +336,7 @@ def answer(path:str):   # of the question, as `Workers.ask` wrote it
     path = Path(path)
     question = read_message(path, QUESTION)
     if question is None: return   # heard long ago; this worker was started again
-    try: reply = _reply([Recipe.from_json(r) for r in question['recipes']], question['seed'])
+    try: reply = _reply([Recipe.from_json(r).runnable() for r in question['recipes']], question['seed'])
     except Exception as e: reply = as_message(e, traceback.format_exc())
     patience = Patience('The answer', partial(print, file=sys.stderr))
     patience(write_message, path.with_name('answer.json'), reply)
