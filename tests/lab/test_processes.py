@@ -64,12 +64,15 @@ def test_a_foreign_answer_is_refused_in_words(tmp_path):
 # --- the end of a worker
 def code_of_leaving():
     "A process that watches its standard input by our code and comes to its own end, without the time that the libraries need"
+    root = Path(processes.__file__).parent.parent
+    folders = {'upslope': root, 'upslope.core': root/'core', 'upslope.lab': root/'lab'}
     return f"""if 1:
-        import importlib.util, time
-        spec = importlib.util.spec_from_file_location('processes', {processes.__file__!r})
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.leave_with()
+        import sys, time, types
+        for name, folder in { {k: str(v) for k, v in folders.items()} }.items():
+            sys.modules[name] = types.ModuleType(name)   # a package whose own page, which loads much, is left out
+            sys.modules[name].__path__ = [folder]
+        from upslope.lab.processes import leave_with
+        leave_with()
         time.sleep(SECONDS)
     """
 
@@ -119,6 +122,13 @@ def made(monkeypatch):
     class Roomy(test_truth.Slow):
         def __init__(self, store, study, *_, **__): super().__init__(Store(store.path), study)
         def __exit__(self, *_): self.store.close()
+        def tend(self):
+            "As a worker that pauses where it is told to"
+            super().tend()
+            for claim, epochs in list(self.at.items()):
+                if claim.until != epochs: continue
+                self.store.pause(claim)
+                del self.at[claim]
     monkeypatch.setattr(module, 'make_workers', Roomy)
     clock = type('', (), {**vars(time), 'sleep': lambda s: None})
     for m in (module, patience): monkeypatch.setattr(m, 'time', clock)
@@ -146,7 +156,7 @@ def test_whatever_is_refused_is_done_again(tmp_path, made, kind, recwarn):
     halving = Halving(first=1, factor=2) if kind == 'steps' else None
     def make(name):
         options = dict(STUDIES[kind])
-        return Study('s', Recipe('digits', made.net, epochs=4), options.pop('axes'), store=tmp_path/name, **dict(baselines=[made.majority], metric='valid_accuracy', mode='max') | options)
+        return Study('s', Recipe('digits', made.net, epochs=4), options.pop('axes'), store=tmp_path/name, **dict(baselines=None, metric='valid_accuracy', mode='max') | options)
     calm,torn = make('calm.db'),make('torn.db')
     calm.run(show=False, halving=halving)
     with Flaky(torn.store, .3) as flaky: torn.run(show=False, halving=halving)
@@ -189,7 +199,7 @@ def test_a_death_on_a_full_disk_is_not_counted(tmp_path):
     store = Store(tmp_path/'s.db')
     store.declare('s', [to_config(Variant('m', Recipe('digits', most_frequent, opt=None)), 0)], [0], {})
     class Ends(Workers):
-        def launch(self, command, env, log): return super().launch([sys.executable, '-S', '-c', f'exit({self.code})'], env, log)
+        def launch(self, command, env, log): return super().launch([sys.executable, '-S', '-c', f'raise SystemExit({self.code})'], env, log)
     def tend(workers, times):
         with workers.start():
             for _ in range(times):
@@ -244,13 +254,20 @@ def numbers(path):
     store = Store(path)
     return store.runs('s').drop(columns='seconds'), store.history('s')
 
+@pytest.fixture(scope='module')
+def calm(tmp_path_factory):
+    "The numbers of a study that nothing happens to"
+    folder = tmp_path_factory.mktemp('calm')
+    (folder/'work.py').write_text(FULL)
+    done = subprocess.run([sys.executable, 'work.py', 's.db', 'study'], cwd=folder, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return numbers(folder/'s.db')
+
 @pytest.mark.parametrize('who', ['study', 'queue'])
-def test_a_disk_that_fills_and_is_freed(tmp_path, small_disk, who):
+def test_a_disk_that_fills_and_is_freed(tmp_path, small_disk, calm, who):
     "It waits, says so once, and ends with the table of a study that nothing happened to"
     (tmp_path/'work.py').write_text(FULL)
     command = [sys.executable, str(tmp_path/'work.py')]
-    calm = subprocess.run([*command, str(tmp_path/'calm.db'), who], capture_output=True, text=True, timeout=200)
-    assert calm.returncode == 0, calm.stderr
     path,output = small_disk/'s.db',tmp_path/'output'
     with output.open('w') as file:
         process = subprocess.Popen([*command, str(path), who], stdout=file, stderr=file, env={**os.environ, 'PYTHONUNBUFFERED': '1'})
@@ -272,32 +289,34 @@ def test_a_disk_that_fills_and_is_freed(tmp_path, small_disk, who):
         finally: process.kill()
     text = output.read_text()
     assert text.count('waits.') == 1 == text.count('goes on.') and 'No space' not in text.replace('database or disk is full', ''), text
-    (a,b),(c,d) = numbers(tmp_path/'calm.db'),numbers(path)
+    (a,b),(c,d) = calm,numbers(path)
     assert set(c.status) == {'done'} and len(c) == 12 and a.equals(c) and b.equals(d)
     with Store(path) as store: store.check()
-    logs = list((small_disk/'s.files'/'logs').glob('*/worker-0.log'))
+    logs = list((Store(path).files/'logs').glob('*/worker-0.log'))
     assert sum(log.read_text().count('a line of the model') for log in logs) >= 12
 
 # --- a clock that is set back
 CLOCK = """
-import time
-real,moved = time.time,time.monotonic() + 6
-time.time = lambda: real() - (5000 if time.monotonic() > moved else 0)
+import os, time
+real = time.time
+time.time = lambda: real() - (5000 if os.path.exists(BACK) else 0)
 """
 
 def test_the_clock_is_set_back(tmp_path):
     "By more than an hour, in the middle of a study, for it and its workers: all is done, told once, and no time is negative"
-    (tmp_path/'sitecustomize.py').write_text(CLOCK.replace('6', '4'))
-    (tmp_path/'work.py').write_text(FULL.replace("**options)\n    else", "on_event=lambda e: print('event', e.kind, e.run), **options)\n    else"))
+    back = tmp_path/'back'   # there from the end of the first run on
+    (tmp_path/'sitecustomize.py').write_text(CLOCK.replace('BACK', repr(str(back))))
+    (tmp_path/'work.py').write_text(FULL.replace("**options)\n    else", f"on_event=lambda e: print('event', e.kind, e.run, *([open({str(back)!r}, 'w').close()] if e.kind == 'run' else [])), **options)\n    else"))
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
     process = subprocess.run([sys.executable, str(tmp_path/'work.py'), str(tmp_path/'s.db'), 'study'], env=env, capture_output=True, text=True, timeout=200)
     assert process.returncode == 0, process.stdout + process.stderr
+    assert not any(' (-' in line for line in process.stdout.splitlines()), process.stdout
     store = Store(tmp_path/'s.db')
     runs = store.query('SELECT started, finished FROM run')
     assert len(runs) == 12 and max(r['finished'] for r in runs) - min(r['finished'] for r in runs) > 4000, 'the clock was not set back'
     assert set(store.runs('s').status) == {'done'}
-    told = [line for line in process.stdout.splitlines() if line.startswith('event run ')]
-    assert len(told) == len(set(told)) == 12
+    lines = [line for line in process.stdout.splitlines() if line.startswith('event run ')]
+    assert len(lines) == len(set(lines)) == 12
 
 def test_a_folder_that_may_not_be_written_is_told_at_once(tmp_path):
     "No wait for ever, no worker left"
