@@ -336,7 +336,7 @@ class Combinator(Function[A, B]):
             if isinstance(part, Function): part.made_for(u(takes))
             elif waits(part): initialize_for(part, u(takes))
         if isinstance(self, Function): self.made_for(u(structure))
-        self.__dict__['_made'] = True
+        self.__dict__.update(_made=True, _made_of=structure)   # a file keeps it, to make the weights again
     def _ready(self):
         if not self._made and self._declared is not None: self.build()
     def named_parameters(self, prefix:str='', recurse:bool=True, remove_duplicate:bool=True):

@@ -86,7 +86,7 @@ def _place(text, module, trust):
         raise DataError('A spec names a module that this program has not imported.', got=repr(text), need=_ALLOWED, fix=f'import {module}, if you know it' if module.replace('.', '_').isidentifier() else None)
     place = sys.modules[module]
     if package != 'torch' and package not in trust and _is_installed(place):
-        raise DataError('A spec names an installed package.', got=repr(text), need=_ALLOWED, fix=f'from_spec(spec, trust=[{package!r}]), if you trust the spec to use it')
+        raise DataError('A spec names an installed package.', got=repr(text), need=_ALLOWED, fix=f'trust=[{package!r}], if you trust the spec to use it')
     return place
 _ALLOWED = "module:name, of upslope, torch.nn, PyTorch's functions of tensors, or a module of your own that is imported"
 
