@@ -633,6 +633,7 @@ def _wrapped_build(build):
             self.built = False
             if isinstance(e, UpslopeError): self._placed(e)
             raise
+        self.__dict__['_built_for'] = next(iter((*args, *kwargs.values())), None)   # the input's shape, for a file
         self._mark_built()
     wrapped._wrapped = True
     wrapped.__doc__ = build.__doc__

@@ -20,12 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from ..core.errors import ArgumentError, DataError, PackageMissing, UpslopeError, nearest, needs
 from ..core.functions import Function
+from ..core.shapes import Shape
 from ..core.signatures import parse_structure, shown
 from ..core.specs import from_spec, tensor_functions
 from ..core.tracing import waits
 from .activations import ChoiceUnknown, Configurable, activations, as_config, snake
 from .initializers import torch_dtype
-from .layer import Layer, MaskOf, Room
+from .layer import Layer, MaskOf, Room, is_shape
 from .model import Input, InputLayer, Model, Ref, Sequential, Step, Weight
 from .symbols import Node, Outcome, Symbol, has_symbol, leaves, mapped, record
 
@@ -157,7 +158,8 @@ def described(
         config = layer.get_config()
         if isinstance(config.get('function'), str): _function_of(config['function'])   # says so now, not when it is read
         seen = layer.__dict__.get('_seen_shapes')
-        return dict(class_name=type(layer).__name__, config=config) | (dict(build_shape=as_config(seen[0])) if isinstance(layer, Model) and seen else {})
+        shape = seen[0] if seen and isinstance(layer, Model) else None
+        return dict(class_name=type(layer).__name__, config=config) | ({} if shape is None else dict(build_shape=as_config(shape)))
     layers = {k: described(m) for k, m in layer._modules.items()}
     config = dict(name=layer.name, trainable=layer._trainable, own=True, layers=layers, inputs=[described_input(o) for o in layer.__dict__.get('_input_layers', ())])
     if layer._plan is not None:
@@ -283,10 +285,16 @@ def model_of(
     "A layer, a model or a composition from its description"
     name,settings = config['class_name'],config['config']
     if name in ('Model', 'Sequential') and settings.get('own'): return _graph_of(name, settings, stored)
-    layer = layer_of(config)
-    shape = config.get('build_shape')
-    if shape is not None and not layer.built: layer(Symbol([None, *shape[1:]], torch.get_default_dtype(), record_of_input()))
+    layer,shape = layer_of(config),config.get('build_shape')
+    if shape is None or layer.built: return layer
+    if isinstance(layer, Model) or not type(layer)._own_build: layer(Symbol([None, *shape[1:]], torch.get_default_dtype(), record_of_input()))
+    else: layer.build(_shapes(shape))
     return layer
+
+def _shapes(nest):
+    "Shapes again, from lists"
+    if is_shape(nest): return Shape(nest)
+    return {k: _shapes(v) for k, v in nest.items()} if isinstance(nest, dict) else [_shapes(v) for v in nest]
 
 def _graph_of(kind, settings, stored):
     layers = {k: model_of(c, _inside(stored, k)) for k, c in settings['layers'].items()}
@@ -344,14 +352,19 @@ def save(
     "Write a model's architecture and weights into one file; ArgumentError if `load` could not give it back"
     from safetensors.torch import save as as_bytes
     if not isinstance(model, nn.Module): raise ArgumentError('Only a model can be saved.', got=repr(model)[:80], need='a layer, a model or a composition')
-    description = described(model)
-    empty = _without_weights(model)
+    description,empty = described(model),_without_weights(model)
     if empty: raise ArgumentError(f'{empty} has no weights to save yet.', fix='call it once, or .build(shape)')
+    if isinstance(model, Layer) and not isinstance(model, Model): description['build_shape'] = as_config(_shape_of_input(model))
     tensors = _on_cpu(model)
-    if not isinstance(model, Layer): _check_it_comes_back(description, tensors)
+    if type(model) not in (Model, Sequential): _check_it_comes_back(model, description, tensors)   # a graph says all there is
     architecture,frozen = json.dumps(description),[k for k, p in model.named_parameters() if not p.requires_grad]
     header = dict(upslope_model=architecture, frozen=json.dumps(frozen), sha256=_digest(architecture, tensors))
     _write_aside(path, as_bytes(tensors, metadata=header))
+
+def _shape_of_input(layer):
+    "For what its weights were made; None: for nothing in particular"
+    if type(layer)._own_build: return layer.__dict__.get('_built_for')
+    return layer.__dict__.get('_seen_shapes', [None])[0]
 
 def _without_weights(model):
     "Who in a model has no weights yet; None: nobody"
@@ -361,13 +374,16 @@ def _without_weights(model):
     layer = next(inside, None)
     return layer.who if layer is not None else type(model).__name__ if waits(model) else None
 
-def _check_it_comes_back(description, tensors):
-    "ArgumentError unless a composition's description makes the same weights again"
+def _check_it_comes_back(model, description, tensors):
+    "ArgumentError unless what is written makes the same weights again"
+    who = getattr(model, 'who', type(model).__name__)
     packages = {name.partition('.')[0] for name in sys.modules}
-    try: again = made_from(description, tensors, packages).state_dict()
-    except UpslopeError as e: raise ArgumentError('This composition cannot be written so that it can be read again.', got=e.args[0].split('\n')[0], need='functions and modules that can be imported') from e
-    shapes,wanted = ({k: tuple(v.shape) for k, v in table.items()} for table in (again, tensors))
-    if shapes != wanted: raise ArgumentError('This composition could not be read again: its weights were not made by itself.', got=', '.join(wanted), have=shapes, fix="f.on('B', 28, 28), with the shape of an input, then call it once")
+    fix = 'model.save_weights(path)' if isinstance(model, Layer) else "f.on('B', 28, 28), with the shape of an input, then call it once"
+    try:
+        with reading('The description'): again = made_from(description, tensors, packages).state_dict()
+    except UpslopeError as e: raise ArgumentError(f'{who} cannot be written so that it can be read again.', got=e.args[0].split('\n')[0], fix=fix) from e
+    shapes,need = ({k: tuple(v.shape) for k, v in table.items() if not k.endswith('_extra_state')} for table in (again, tensors))
+    if shapes != need: raise ArgumentError(f'{who} cannot be written so that it can be read again: it would have other weights.', got=', '.join(need) or 'none', have=shapes, fix=fix)
 
 # %% ../../nbs/02-layers/16_saving.ipynb #b2a541a9
 _FREE = 2**24   # numbers that any file may ask for, beside its weights
