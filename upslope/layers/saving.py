@@ -89,7 +89,9 @@ def layer_of(config, strict=True):
     "One layer from its class's name and its arguments"
     cls = class_of(config['class_name'])
     given = config.get('config', {})
-    if strict is False: given = {k: v for k, v in given.items() if k in accepted(cls)}
+    if strict is False:
+        names = accepted(cls)
+        given = {k: v for k, v in given.items() if k in names}
     given = {k: revived(v, strict) for k, v in given.items()}
     if isinstance(given.get('function'), str): given['function'] = _function_of(given['function'])
     if isinstance(given.get('dtype'), dict): given['dtype'] = given['dtype'].get('config', {}).get('name')
