@@ -1,14 +1,15 @@
 """Files of models by strangers: none runs, imports or opens what it says, none costs more than it accounts for, and whatever is
 wrong in one is told in words.  The files are read in processes of their own, under an audit hook (hostile_files.py)."""
-import copy, json, os, subprocess, sys, types, zipfile
+import copy, hashlib, json, os, resource, subprocess, sys, types, zipfile
 from pathlib import Path
 import h5py, numpy as np, pytest, torch
+from safetensors.torch import save_file
 from torch import nn
 import upslope.layers as L
 from upslope.core.errors import ArgumentError, DataError
 from upslope.core.functions import lift
 from upslope.core.specs import at_address, from_spec
-from upslope.layers import model as played, saving
+from upslope.layers import model as played
 from hostile_files import CODE, CPU_S, MARK, MEMORY_KB, parts, put, put_keras
 
 HERE = Path(__file__).resolve().parent
@@ -136,8 +137,7 @@ def test_a_graph_that_is_none(graph, tmp_path):
     refused(lambda c: c['constants']['constant_0'].__setitem__(0, [10**11]), 'otherwise than it is described')
     refused(lambda c: c['layers'].update({'a/b': next(iter(c['layers'].values()))}), 'A name is a word')
     for text in ('[' *100_000, '{"a": '*1000 + '1' + '}'*1000, 'null', '[]', '3'):
-        data = saving.hashlib.sha256(text.encode()).hexdigest()
-        from safetensors.torch import save_file
+        data = hashlib.sha256(text.encode()).hexdigest()
         save_file({}, tmp_path/'evil', metadata=dict(upslope_model=text, sha256=data))
         with pytest.raises(DataError): L.load(tmp_path/'evil')
 
@@ -150,11 +150,10 @@ def test_a_function_cannot_ask_for_more_than_the_file_accounts_for(function, arg
     step['function'],step['kwargs'] = function,{'dict': [[k, v] for k, v in args.items()]}
     if function == 'torch.bincount':   # of one axis
         description['config']['inputs'][0]['batch_shape'] = [None]
-    before = saving.sys.modules['resource'].getrusage(0).ru_maxrss if 'resource' in sys.modules else None
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try: L.load(put(tmp_path/'evil', header, description, tensors))
     except DataError: pass
-    import resource
-    assert before is None or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY_KB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY_KB
 
 def test_an_archive_that_grows(keras_file, tmp_path):
     config = json.dumps(functional())
@@ -217,7 +216,7 @@ def test_a_module_of_ones_own_is_named_when_it_is_imported(monkeypatch):
     g.load_state_dict(f.state_dict())
     x = torch.rand(3, 2)
     torch.testing.assert_close(g(x), f(x))
-    for name in ('os', 'system', 'os.system', 'NoModule', 'double.__globals__', 'Tripled.forward'):
+    for name in ('os', 'system', 'os.system', 'NoModule', 'double.__globals__'):
         with pytest.raises(DataError): from_spec({'function': f'module_of_ones_own:{name}'})
 
 def test_a_setting_in_a_spec_is_no_code(tmp_path):
@@ -237,14 +236,14 @@ def built(f, *shape):
     return f
 
 @pytest.mark.parametrize('make,shape', [(lambda: L.Dense(4, 'relu') >> L.Dense(2), (5,)), (lambda: (L.Dense(4) >> L.Dense(2)).on('B', 5), (5,)), (lambda: lift(nn.LazyLinear(4)) >> torch.relu >> nn.Linear(4, 2), (5,)), (lambda: L.Dense(3), (5,)),
-    (lambda: L.BatchNormalization(), (5,)), (lambda: L.Conv2D(2, 3), (6, 6, 1)), (lambda: L.Sequential([L.Dense(3), L.Dense(2)]), (5,)), (lambda: L.Sequential([nn.LazyLinear(3), L.Dense(2)]) if False else L.Sequential([L.Dense(2)]), (5,)), (lambda: L.Bidirectional(L.LSTM(3)), (4, 5))])
+    (lambda: L.BatchNormalization(), (5,)), (lambda: L.Conv2D(2, 3), (6, 6, 1)), (lambda: L.Sequential([L.Dense(3), L.Dense(2)]), (5,)), (lambda: L.Sequential([L.Dense(2)]), (5,)), (lambda: L.Bidirectional(L.LSTM(3)), (4, 5))])
 def test_what_is_saved_comes_back(make, shape, tmp_path):
     f = built(make(), *shape).eval()
     L.save(f, tmp_path/'m')
     x = torch.rand(3, *shape)
     again = L.load(tmp_path/'m').eval()
     torch.testing.assert_close(again(x), f(x), rtol=0, atol=0)
-    assert list(again.state_dict()) == list(f.state_dict())
+    for a, b in zip(again.state_dict().values(), f.state_dict().values(), strict=True): assert torch.equal(a, b)
 
 @pytest.mark.parametrize('make,words', [(lambda: L.Dense(4) >> L.Dense(2), 'has no weights to save yet'), (lambda: L.Sequential([L.Dense(2)]), 'has no weights to save yet'), (lambda: lift(nn.LazyLinear(2)) >> torch.relu, 'has no weights to save yet'),
     (lambda: nn.Linear(2, 3), 'A plain module cannot be written down'), (lambda: nn.LazyLinear(3), 'A plain module cannot be written down'), (lambda: built(lift(nn.Linear(2, 2)) >> (lambda x: x), 2), 'name'), (lambda: built(Unregistered(), 2), '@register'), (lambda: 'model', 'Only a model can be saved')])

@@ -6,8 +6,8 @@ Docs: https://upslope.github.io/upslope/02-layers/saving.html.md"""
 
 # %% auto #0
 __all__ = ['save', 'register', 'known_classes', 'class_of', 'accepted', 'revived', 'layer_of', 'described', 'described_input',
-           'reading', 'parsed', 'Bounded', 'Replay', 'model_of', 'record_of_input', 'made_from', 'load', 'KerasGraph',
-           'made_of_keras', 'model_of_keras', 'load_keras']
+           'reading', 'parsed', 'Bounded', 'check_call', 'Replay', 'model_of', 'record_of_input', 'made_from', 'load',
+           'KerasGraph', 'made_of_keras', 'model_of_keras', 'load_keras']
 
 # %% ../../nbs/02-layers/16_saving.ipynb #06231e4c
 import hashlib, heapq, inspect, json, math, operator, os, sys, zipfile
@@ -241,6 +241,12 @@ def _spoken_of(argument):
     return argument if type(argument) is int else 0
 
 # %% ../../nbs/02-layers/16_saving.ipynb #e7b03b81
+def check_call(args, kwargs):
+    "DataError unless a call of a graph has a symbol among its arguments, and words for their names"
+    if not has_symbol(args) and not has_symbol(kwargs): raise DataError('A call of the graph has no input.', got=repr((args, kwargs))[:80])
+    names = [k for k in kwargs if not (isinstance(k, str) and k.isidentifier())]
+    if names: raise DataError('A call of the graph names an argument by what is no word.', got=repr(names[0])[:80])
+
 class Replay:
     "The steps of a graph from a file, played from symbols"
     def __init__(self,
@@ -265,7 +271,7 @@ class Replay:
     def play(self, step:dict):
         "One step: its call, and its results into their slots"
         args,kwargs = self.value(step['args']),self.value(step['kwargs'])
-        if not has_symbol(args) and not has_symbol(kwargs): raise DataError('A step of the graph has no input.', got=repr(step['key'] or step['function'])[:80])
+        check_call(args, kwargs)
         out = self.call(step, args, kwargs)
         for path, slot in step['outs']:
             if slot in self.slots: raise DataError('Two steps of the graph fill one slot.', got=f'slot {slot!r}')
@@ -358,8 +364,9 @@ def save(
     if empty: raise ArgumentError(f'{empty} has no weights to save yet.', fix='call it once, or .build(shape)')
     if isinstance(model, Layer) and not isinstance(model, Model): description['build_shape'] = as_config(_shape_of_input(model))
     tensors = _on_cpu(model)
-    if type(model) not in (Model, Sequential): _check_it_comes_back(model, description, tensors)   # a graph says all there is
-    architecture,frozen = json.dumps(description),[k for k, p in model.named_parameters() if not p.requires_grad]
+    names = {k: k for k in tensors} if type(model) in (Model, Sequential) else _names_again(model, description, tensors)   # a graph says all there is
+    tensors = {names[k]: v for k, v in tensors.items()}
+    architecture,frozen = json.dumps(description),[names[k] for k, p in model.named_parameters() if not p.requires_grad]
     header = dict(upslope_model=architecture, frozen=json.dumps(frozen), sha256=_digest(architecture, tensors))
     _write_aside(path, as_bytes(tensors, metadata=header))
 
@@ -376,16 +383,17 @@ def _without_weights(model):
     layer = next(inside, None)
     return layer.who if layer is not None else type(model).__name__ if waits(model) else None
 
-def _check_it_comes_back(model, description, tensors):
-    "ArgumentError unless what is written makes the same weights again"
+def _names_again(model, description, tensors):
+    "The names that the weights will have when they are read; ArgumentError unless what is written makes the same weights"
     who = getattr(model, 'who', type(model).__name__)
     packages = {name.partition('.')[0] for name in sys.modules}
-    fix = 'model.save_weights(path)' if isinstance(model, Layer) else "f.on('B', 28, 28), with the shape of an input, then call it once"
+    fix = 'model.save_weights(path)' if isinstance(model, Layer) else None
     try:
         with reading('The description'): again = made_from(description, tensors, packages).state_dict()
     except UpslopeError as e: raise ArgumentError(f'{who} cannot be written so that it can be read again.', got=e.args[0].split('\n')[0], fix=fix) from e
-    shapes,need = ({k: tuple(v.shape) for k, v in table.items() if not k.endswith('_extra_state')} for table in (again, tensors))
-    if shapes != need: raise ArgumentError(f'{who} cannot be written so that it can be read again: it would have other weights.', got=', '.join(need) or 'none', have=shapes, fix=fix)
+    fits = [k.endswith('_extra_state') or again[k].shape == tensors[n].shape for k, n in zip(again, tensors)]
+    if len(again) == len(tensors) and all(fits): return dict(zip(tensors, again))   # a lazy module has another name when it is made
+    raise ArgumentError(f'{who} cannot be written so that it can be read again: it would have other weights.', got=', '.join(tensors) or 'none', have=list(again), fix=fix)
 
 # %% ../../nbs/02-layers/16_saving.ipynb #b2a541a9
 _FREE = 2**24   # numbers that any file may ask for, beside its weights
@@ -528,7 +536,7 @@ class KerasGraph:
     def call(self, layer, node):
         args = self.argument(node['args'])
         kwargs = {k: self.argument(v) for k, v in node['kwargs'].items() if v is not None and k != 'training'}
-        if not has_symbol(args) and not has_symbol(kwargs): raise DataError('A call of the graph has no input.', got=repr(node)[:80])
+        check_call(args, kwargs)
         if isinstance(layer, Layer): return layer(*args, **kwargs)
         function,settings = layer
         return record(function, args, {**settings, **kwargs})
