@@ -128,7 +128,7 @@ class Concat(_Join[A, B]):
     def _needed(self, n): return Pair(parse('... n -> n').takes for _ in range(n))
     def emit(self, code, path, x, state):
         y = code.new()
-        code.add(f'{y} = torch.cat({code.text(x)}, {self.axis})')
+        code.add(f'{y} = torch.cat({code.text(x)}, {code.value(self.axis)})')
         return y,None
 
 def _count(x): return len(x)
@@ -231,7 +231,7 @@ class Iterate(Combinator[A, A]):
         structure = self._scheme
         x = code.kept(code.like(x, structure.takes))
         if state is not None: state = code.kept(state)
-        code.add(f'for _ in range({self.n}):')
+        code.add(f'for _ in range({code.value(self.n)}):')
         code.depth += 1
         y,after = self.emit_part(code, path, self._keys[0], x, state)
         code.add(f'{code.text(x)} = {code.text(y)}')

@@ -336,7 +336,7 @@ class Combinator(Function[A, B]):
             if isinstance(part, Function): part.made_for(u(takes))
             elif waits(part): initialize_for(part, u(takes))
         if isinstance(self, Function): self.made_for(u(structure))
-        self.__dict__['_made'] = True
+        self.__dict__.update(_made=True, _made_of=structure)   # a file keeps it, to make the weights again
     def _ready(self):
         if not self._made and self._declared is not None: self.build()
     def named_parameters(self, prefix:str='', recurse:bool=True, remove_duplicate:bool=True):
@@ -362,7 +362,7 @@ class Combinator(Function[A, B]):
         target = code.module((*path, key)) if isinstance(part, nn.Module) and not (isinstance(part, Lifted) and not isinstance(part.function, nn.Module)) else code.bind(part.function if isinstance(part, Lifted) else part, key)
         spread = s.spread and not (isinstance(x, str) and s.rules and not isinstance(s.takes, Pair) and _variadic(part))
         y,after = code.call(target, x, spread, state, s.state is not None)
-        if code.check or getattr(part, '_check', False): code.add(f'{code.bind(checked, "checked")}({code.bind(part, "part")}, {key!r}, {code.text(x)}, {y})')
+        if code.check or getattr(part, '_check', False): code.add(f'{code.bind(checked, "checked")}({code.bind(part, "part")}, {code.value(key)}, {code.text(x)}, {y})')
         return y,after
     def _written(self):
         code,stateful = Code(self._check),self._scheme.state is not None

@@ -73,7 +73,7 @@ class Unroll(Mapped[A, B]):
         s = signature_of(self.parts[0])
         x = code.like(x, s.takes)
         seqs = [code.new('seq') for _ in _flat(x)]
-        for name, o in zip(seqs, _flat(x)): code.add(f'{name} = {o}.unbind({self.axis})')
+        for name, o in zip(seqs, _flat(x)): code.add(f'{name} = {o}.unbind({code.value(self.axis)})')
         items = [code.new() for _ in seqs]
         if s.state is not None: state = code.kept(code.like(state, s.state))
         at = len(code.lines)
@@ -87,7 +87,7 @@ class Unroll(Mapped[A, B]):
         code.depth -= 1
         if self.last: return _nest(y, iter(kept)),state
         code.lines[at:at] = [' '*code.depth + f'{name} = []' for name in kept]
-        for name in kept: code.add(f'{name} = torch.stack({name}, {self.axis})')
+        for name in kept: code.add(f'{name} = torch.stack({name}, {code.value(self.axis)})')
         return _nest(y, iter(kept)),state
 
 def _without(u, structure, axis):
@@ -241,14 +241,14 @@ class Feedback(Mapped[A, B]):
         if s.state is not None: state = code.kept(code.like(state, s.state))
         kept = [code.new('ys') for _ in _flat(x)]
         for name in kept: code.add(f'{name} = []')
-        code.add(f'for _ in range({self.n}):')
+        code.add(f'for _ in range({code.value(self.n)}):')
         code.depth += 1
         y,after = self.emit_part(code, path, self._keys[0], x, state)
         code.add(f'{code.text(x)} = {code.text(y)}')
         for name, o in zip(kept, _flat(x)): code.add(f'{name}.append({o})')
         if s.state is not None: code.add(f'{code.text(state)} = {code.text(after)}')
         code.depth -= 1
-        for name in kept: code.add(f'{name} = torch.stack({name}, {self.axis})')
+        for name in kept: code.add(f'{name} = torch.stack({name}, {code.value(self.axis)})')
         return _nest(x, iter(kept)),state
 
 def feedback(

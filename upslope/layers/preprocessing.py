@@ -155,7 +155,8 @@ class Discretization(Layer):
         self._take(bin_boundaries)
     def _take(self, boundaries):
         self.bin_boundaries = None if boundaries is None else [float(b) for b in boundaries]
-        known = torch.tensor([0., *sorted(self.bin_boundaries)] if boundaries is not None else [torch.nan]*self.num_bins, dtype=torch.float32)   # the first: 0 if known
+        if boundaries is None: known = torch.full((self.num_bins,), torch.nan)
+        else: known = torch.tensor([0., *sorted(self.bin_boundaries)], dtype=torch.float32)   # the first: 0 if known
         self.register_buffer('_table', known if '_table' not in self._buffers else known.to(self._table.device))
     @property
     def _boundaries(self): return self._table[1:]
