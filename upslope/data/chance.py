@@ -178,13 +178,18 @@ def _replace(place, value):
     elif type(old) is type(value) and _is_number_or_text(value) and old == value: return
     else: _put(holder, name, value)
 
+def _of_today(state):
+    "A state as `loader_state` gives it, of one that version 0.1 wrote: the loader's own, or fastai's `rng`"
+    if not state or 'generators' in state or 'plain' in state: return state
+    return dict(generators=[[['rng'], 'python', state['rng']]]) if set(state) == {'rng'} else dict(own=state)
+
 def load_loader_state(
     loader,                      # one made as the one whose state it is
     state:dict,                  # of `loader_state`
     only_generators:bool=False,  # leave the rest as it is?
 ):
     "Bring a loader into a state; its next batches are those that came then"
-    places = Places(loader)
+    places,state = Places(loader),_of_today(state)
     if not only_generators:
         if 'own' in state: loader.load_state_dict(state['own'])
         for path,value in state.get('plain', ()):
