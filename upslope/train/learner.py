@@ -12,7 +12,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/06_learner.ipynb #78a2e1d7
-import sys, weakref
+import sys
 from contextlib import contextmanager
 from functools import partial
 from html import escape
@@ -170,7 +170,7 @@ class Learner(_Learner):
             if self._weights_to_train(): raise
             raise self._nothing_to_train() from e
         self.opt = faster(self.opt)
-        self._offered = {id(p): weakref.ref(p) for p in self._weights_to_train().values()}
+        self._left_out = self._weights_beside_optimizer()
 
     # --- events
     def __call__(self, event_name):
@@ -245,7 +245,7 @@ class Learner(_Learner):
         if not away: return
         raise DataError('The model is on more than one device.', got=f"batch and {next(iter(here), 'model')} on {home}; " + ', '.join(f'{n} on {d}' for n,d in away[:4]),
                         fix=f"self.register_buffer('{loose[0][0].split('.')[-1]}', ...), which moves with the model" if loose else f"model.to('{home}')") from error
-    _offered = {}  # the weights that the optimizer was made from: id -> reference
+    _left_out = ()  # names of weights that the optimizer did not take when it was made
     _pass = None  # (device, number of inputs) of the batches of this pass over a loader
     def _look(self):
         "Where the model is, and how many of a batch's tensors are inputs"
@@ -413,13 +413,17 @@ def _nothing_to_train(self:Learner):
     return DataError('The model has no weight to train.', got=f"{type(self.model).__name__} with {n} weights{', none of which asks for a gradient' if n else ''}",
                      need='at least one weight with requires_grad=True', fix='learn.unfreeze()' if n else None)
 @patch
+def _weights_beside_optimizer(self:Learner) -> list:
+    "The names of weights that ask for a gradient and that the optimizer does not hold"
+    held = {id(p) for group in self.opt.param_lists for p in group}
+    return [n for n,p in self._weights_to_train().items() if id(p) not in held]
+@patch
 def _check_optimizer(self:Learner):
     "An error if the model has weights that came after the optimizer, which would stay as they were drawn"
     if self.opt is None or self.splitter is not trainable_params: return   # a splitter may leave out what it likes
-    held = {id(p) for group in self.opt.param_lists for p in group}
-    def is_offered(p): return id(p) in self._offered and self._offered[id(p)]() is p
-    loose = [n for n,p in self._weights_to_train().items() if id(p) not in held and not is_offered(p)]
+    loose = [n for n in self._weights_beside_optimizer() if n not in self._left_out]
     if not loose: return
+    held = [p for group in self.opt.param_lists for p in group]
     raise DataError('The optimizer holds fewer weights than the model trains.', got=f"{len(held)} weights, and not {', '.join(loose[:4])}{', …' if len(loose) > 4 else ''}",
                     need='an optimizer that was made after all weights', fix='learn.fit(..., reset_opt=True)')
 
