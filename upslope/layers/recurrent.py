@@ -9,7 +9,7 @@ __all__ = ['SimpleRNNCell', 'LSTMCell', 'GRUCell', 'StackedRNNCells', 'RNN', 'ma
            'GRU', 'Bidirectional', 'like', 'ConvLSTM1D', 'ConvLSTM2D', 'ConvLSTM3D']
 
 # %% ../../nbs/02-layers/11_recurrent.ipynb #ca02f4f9
-import copy, math
+import copy, inspect, math
 import torch, torch.nn.functional as F
 from torch import nn, Tensor, _VF
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -355,13 +355,28 @@ def _where_nest(keep, new, old):
     return [_where_nest(keep, n, o) for n, o in zip(new, old)]
 def _in_vmap(*tensors): return any(torch._C._functorch.is_batchedtensor(t) for t in tensors)
 
+def _signature_with(cell_class):
+    "The signature of a cell's constructor, and after it the arguments of `RNN`"
+    cell,own = (inspect.signature(c.__init__).parameters for c in (cell_class, RNN))
+    ahead = [p for p in cell.values() if p.kind is not p.VAR_KEYWORD]
+    after = [p.replace(kind=p.KEYWORD_ONLY) for p in own.values() if p.name not in ('self', 'cell', 'kwargs')]
+    return inspect.Signature([*ahead, *after, inspect.Parameter('kwargs', inspect.Parameter.VAR_KEYWORD)])
+
 class _Ready(RNN):
     cell_class = None
-    def __init__(self, *args, return_sequences=False, return_state=False, go_backwards=False, stateful=False, unroll=False, use_cudnn='auto', name=None, dtype=None, trainable=True, activity_regularizer=None, **kwargs):
+    def __init_subclass__(cls, **kwargs):
+        "A constructor with the cell's arguments, by position or by name, and those of `RNN`, by name"
+        if 'cell_class' in cls.__dict__:
+            def __init__(self, *args, **kwargs): super(cls, self).__init__(*args, **kwargs)
+            __init__.__signature__ = _signature_with(cls.cell_class)
+            cls.__init__ = __init__
+        super().__init_subclass__(**kwargs)
+    def __init__(self, *args, return_sequences:bool=False, return_state:bool=False, go_backwards:bool=False, stateful:bool=False, unroll:bool=False, use_cudnn='auto', name=None, dtype=None, trainable=True, activity_regularizer=None, **kwargs):
         given = {k: kwargs.pop(k) for k in ('zero_output_for_mask', 'input_shape') if k in kwargs}
         cell = self.cell_class(*args, dtype=dtype, trainable=trainable, name=f'{snake_of(self.cell_class)}', **kwargs)
         super().__init__(cell, return_sequences, return_state, go_backwards, stateful, unroll, name=name, dtype=dtype, trainable=trainable, activity_regularizer=activity_regularizer, **given)
         self.input_spec = InputSpec(rank=3)
+        if isinstance(self.cell, _Windowed): self.input_spec = InputSpec(rank=self.cell.rank + 3)
     def __getattr__(self, name):
         if name in ('units', 'activation', 'recurrent_activation', 'use_bias', 'dropout', 'recurrent_dropout', 'unit_forget_bias', 'reset_after', 'kernel', 'recurrent_kernel'): return getattr(self.cell, name)
         return super().__getattr__(name)
@@ -496,9 +511,6 @@ class _ConvCell3D(_ConvCell): rank,_function = 3,staticmethod(F.conv3d)
 
 class _ConvLSTM(_Ready):
     def stated(self): return None
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.input_spec = InputSpec(rank=self.cell.rank + 3)
     def build(self, input_shape, initial_state_shape=None):
         self.check(input_shape)
         super().build(input_shape)
