@@ -213,7 +213,10 @@ class Layer(Configurable, Function[A, B]):
     def _in_words(self, told, args, kwargs):
         "Raise an error in words for whatever a call met, unless it comes from code that is not ours"
         if isinstance(told, UpslopeError): return
-        if isinstance(told, (RuntimeError, IndexError)): self._explain(told, args[0] if args else None)
+        if isinstance(told, (RuntimeError, IndexError)):
+            try: self._explain(told, args[0] if args else None)
+            except UpslopeError: raise
+            except TOLD: pass   # not even the search for the reason works with such an input
         if not is_ours_to_tell(self, told): return
         raise (self._no_tensor(args) or not_computed(self.who, leaves((args, kwargs)), told)) from told
 

@@ -13,7 +13,7 @@ import copy, inspect, math
 import torch, torch.nn.functional as F
 from torch import nn, Tensor, _VF
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.shapes import Shape, per_axis, same_padding, windows
 from .activations import SignatureError, activation
 from .convolution import _Windowed, channels_axis, spatial, with_spatial
@@ -183,6 +183,7 @@ class StackedRNNCells(Layer):
         **kwargs
     ):
         super().__init__(**kwargs)
+        if not isinstance(cells, (list, tuple)) or not cells: raise ArgumentError('StackedRNNCells is made of cells.', got=f'cells={briefly(cells)}', need='a list of cells, such as [LSTMCell(8)]')
         for cell in cells:
             if not hasattr(cell, 'state_size'): raise ArgumentError('StackedRNNCells is made of cells.', got=repr(cell)[:80], need='cells with a state_size, such as LSTMCell(8)')
         self.cells = list(cells)
@@ -413,6 +414,7 @@ class Bidirectional(Layer):
         super().__init__(**kwargs)
         if not isinstance(layer, Layer) or not hasattr(layer, 'go_backwards'): raise ArgumentError('Bidirectional goes around a recurrent layer.', got=repr(layer)[:80], fix='Bidirectional(LSTM(8))')
         if merge_mode not in ('concat', 'sum', 'mul', 'ave', None): raise ArgumentError('Bidirectional cannot merge so.', got=f'{merge_mode=}', have=['concat', 'sum', 'mul', 'ave', None])
+        if backward_layer is not None and not hasattr(backward_layer, 'go_backwards'): raise ArgumentError('Bidirectional goes back with a recurrent layer.', got=f'backward_layer={briefly(backward_layer)}', need='a recurrent layer, or None')
         self.forward_layer = like(layer, name=f'forward_{layer.name}')
         self.backward_layer = like(layer, name=f'backward_{layer.name}', go_backwards=not layer.go_backwards) if backward_layer is None else backward_layer
         for name in ('return_sequences', 'return_state', 'stateful'):
