@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, NameUnknown, briefly, nearest
-from .arguments import SignatureError, checked, is_ours
+from ..core.arguments import SignatureError, checked, is_ours
 
 # %% ../../nbs/02-layers/01_activations.ipynb #64f57f31
 class ChoiceUnknown(NameUnknown, ValueError):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape
 from .activations import as_config
-from .arguments import wholes
+from ..core.arguments import wholes
 from .dense import EinsumDense, positive
 from .initializers import constraint, initializer, regularizer
 from .layer import InputSpec, Layer, is_shape, mask_of

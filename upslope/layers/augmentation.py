@@ -14,7 +14,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.shapes import Shape
-from .arguments import is_number, number_pair
+from ..core.arguments import is_number, number_pair
 from .convolution import channels_axis
 from .dense import positive
 from .layer import Layer

@@ -21,7 +21,7 @@ from ..core.signatures import Var, size
 from ..core.tracing import signature_of
 from ..core.unification import Unifier
 from .activations import activation, activations, glu, linear
-from .arguments import SignatureError, wholes
+from ..core.arguments import SignatureError, wholes
 from .initializers import constraint, initializer, regularizer, torch_dtype
 from .layer import InputSpec, Layer, is_shape
 from .symbols import Outcome

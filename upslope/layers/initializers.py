@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from ..core.errors import ArgumentError
 from .activations import Configurable, choose, snake
-from .arguments import in_words
+from ..core.arguments import in_words
 
 # %% ../../nbs/02-layers/02_initializers.ipynb #0f9ec65b
 class Initializer(Configurable):

@@ -22,7 +22,7 @@ from ..core.specs import from_spec   # so that layers have `spec`
 from ..core.tracing import trace, valued
 from ..core.unification import Mismatch, Unifier
 from .activations import Configurable, activation, as_config, snake
-from .arguments import SignatureError, TOLD, is_ours_to_tell, not_computed, unknown_argument
+from ..core.arguments import SignatureError, TOLD, is_ours_to_tell, names_of, not_computed, unknown_argument
 from .initializers import constraint, initializer, regularizer, torch_dtype
 from .symbols import Node, Outcome, Symbol, has_symbol, infer, leaves, mapped, record, shown_line, symbols_of, users_line
 
@@ -108,7 +108,7 @@ class Layer(Configurable, Function[A, B]):
         self._input_shape_given = unknown.pop('input_shape', None)
         unknown.pop('autocast', None)
         if unknown:
-            raise unknown_argument(type(self), unknown, f', in {shown_line(self._line)}')
+            raise unknown_argument(type(self).__name__, unknown, names_of(type(self)), f', in {shown_line(self._line)}')
         if name is not None and (not isinstance(name, str) or not name or '/' in name or '.' in name):
             raise ArgumentError('A name is a word without `/` and `.`.', got=f'{name=}', need='a name such as "head"')
         self._name,self._auto_named = name or snake(type(self).__name__),name is None

@@ -17,7 +17,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
 from .activations import Configurable, choose, snake
-from .arguments import in_words
+from ..core.arguments import in_words
 
 # %% ../../nbs/02-layers/19_losses.ipynb #15e1971a
 class Loss(Configurable):

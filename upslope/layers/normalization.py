@@ -15,7 +15,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape, is_whole
-from .arguments import wholes
+from ..core.arguments import wholes
 from .initializers import L1L2, TruncatedNormal, constraint, initializer, regularizer
 from .convolution import channels_axis, with_spatial
 from .layer import InputSpec, Layer

@@ -13,7 +13,7 @@ import numpy as np, torch
 from torch import Tensor
 from ..core.errors import ArgumentError, DataError, ShapeError
 from ..core.shapes import Shape
-from .arguments import wholes
+from ..core.arguments import wholes
 from .layer import InputSpec, Layer
 from .symbols import Outcome
 

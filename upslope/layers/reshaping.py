@@ -18,7 +18,7 @@ from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.composition import add as sum_of, concat
 from ..core.signatures import Axes, Lead, Signature, Var, product, size
 from ..core.shapes import Shape, broadcast, is_whole, joined, per_axis
-from .arguments import SignatureError, wholes
+from ..core.arguments import SignatureError, wholes
 from .convolution import channels_axis, spatial, with_spatial
 from .layer import InputSpec, Layer, is_shape
 
