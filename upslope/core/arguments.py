@@ -225,7 +225,7 @@ def is_in_the_house(
     error:Exception,   # on its way out of a function of ours
 ) -> bool:
     "Did it happen in our code, called by ours?"
-    if isinstance(error, UpslopeError) or type(error).__module__ != 'builtins': return False
+    if isinstance(error, UpslopeError) or type(error).__module__.partition('.')[0] not in ('builtins', 'numpy'): return False
     if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None: return False
     trace = error.__traceback__
     while trace is not None:

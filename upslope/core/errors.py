@@ -34,7 +34,8 @@ def explain(
 ) -> str:
     "The text of an error in the house's form: one line, then `got`, `need`, `have` and `fix`, those that are given"
     if have is not None and not isinstance(have, str): have = ', '.join(map(str, have)) or '(nothing)'
-    if isinstance(got, str) and len(got) > 1000: got = f'{got[:999]}…'
+    what = what if len(what) < 350 else f'{what[:348]}….'
+    got,need = (f'{o[:999]}…' if isinstance(o, str) and len(o) > 1000 else o for o in (got, need))   # a value may be of any length
     rows = [(k, v) for k, v in dict(got=got, need=need, have=have, fix=fix).items() if v is not None]
     return '\n'.join([what, *(f"  {k+':':<5} {v}" for k, v in rows)])
 

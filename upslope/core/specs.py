@@ -13,6 +13,7 @@ from collections import Counter
 from fastcore.basics import patch
 import torch
 from torch import nn, Tensor
+from .arguments import guarded
 from .composition import Concat, Iterate, Route
 from .errors import ArgumentError, DataError
 from .fixed_points import Equilibrium
@@ -125,6 +126,7 @@ def spec(self:Function) -> Spec:
     return Spec(_written(self, Counter(id(o) for o in _all_parts(self)), {}))
 
 # %% ../../nbs/01-core/14_specs.ipynb #3692e7cc
+@guarded
 def from_spec(
     spec,   # what `f.spec()` gave, or its TOML
 ):

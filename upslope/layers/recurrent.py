@@ -13,6 +13,7 @@ import copy, inspect, math
 import torch, torch.nn.functional as F
 from torch import nn, Tensor, _VF
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from ..core.arguments import misfit, parameters_of
 from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.shapes import Shape, per_axis, same_padding, windows
 from .activations import SignatureError, activation
@@ -356,21 +357,28 @@ def _where_nest(keep, new, old):
     return [_where_nest(keep, n, o) for n, o in zip(new, old)]
 def _in_vmap(*tensors): return any(torch._C._functorch.is_batchedtensor(t) for t in tensors)
 
-def _signature_with(cell_class):
-    "The signature of a cell's constructor, and after it the arguments of `RNN`"
-    cell,own = (inspect.signature(c.__init__).parameters for c in (cell_class, RNN))
-    ahead = [p for p in cell.values() if p.kind is not p.VAR_KEYWORD]
-    after = [p.replace(kind=p.KEYWORD_ONLY) for p in own.values() if p.name not in ('self', 'cell', 'kwargs')]
-    return inspect.Signature([*ahead, *after, inspect.Parameter('kwargs', inspect.Parameter.VAR_KEYWORD)])
+_quiet = {'input_shape', 'autocast', 'use_cudnn'}   # Keras's, taken and not shown
+
+def _constructor_with(cls, cell_class):
+    "A constructor whose signature has the cell's arguments, by position or by name, and those of `RNN`, by name"
+    cell,own,common = (parameters_of(c.__init__, True) for c in (cell_class, RNN, Layer))
+    ahead = [p for p in cell if p.kind is p.POSITIONAL_OR_KEYWORD]
+    after = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *common) if p.name != 'cell' and p.kind is not p.VAR_KEYWORD]
+    names,required = {p.name for p in (*ahead, *after)} | _quiet,[p.name for p in ahead if p.default is p.empty]
+    def __init__(self, *args, **kwargs):
+        if len(args) > len(ahead) or not kwargs.keys() <= names or not kwargs.keys() >= {*required[len(args):]}:
+            loud = {k: v for k, v in kwargs.items() if k not in _quiet}
+            raise misfit(type(self).__name__, [*ahead, *after], args, loud)
+        super(cls, self).__init__(*args, **kwargs)
+    first = inspect.Parameter('self', inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    __init__.__signature__ = inspect.Signature([first, *ahead, *after])
+    return __init__
 
 class _Ready(RNN):
     cell_class = None
     def __init_subclass__(cls, **kwargs):
         "A constructor with the cell's arguments, by position or by name, and those of `RNN`, by name"
-        if 'cell_class' in cls.__dict__:
-            def __init__(self, *args, **kwargs): super(cls, self).__init__(*args, **kwargs)
-            __init__.__signature__ = _signature_with(cls.cell_class)
-            cls.__init__ = __init__
+        if 'cell_class' in cls.__dict__: cls.__init__ = _constructor_with(cls, cls.cell_class)
         super().__init_subclass__(**kwargs)
     def __init__(self, *args, return_sequences:bool=False, return_state:bool=False, go_backwards:bool=False, stateful:bool=False, unroll:bool=False, use_cudnn='auto', name=None, dtype=None, trainable=True, activity_regularizer=None, **kwargs):
         given = {k: kwargs.pop(k) for k in ('zero_output_for_mask', 'input_shape') if k in kwargs}
