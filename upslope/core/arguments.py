@@ -121,7 +121,7 @@ def number_pair(
 ) -> tuple:
     "Two numbers, the second above the first, or an error in words"
     if isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2 and all(map(is_number, value)) and value[0] < value[1]: return tuple(value)
-    raise ArgumentError(f'{who} needs a range.', got=f'{name}={briefly(value)}', need='two numbers: (lowest, highest)')
+    raise ArgumentError(f'{who} needs a range.', got=f'{name}={briefly(value)}', need='(lowest, highest): two numbers')
 
 # %% ../../nbs/01-core/03_arguments.ipynb #69021d62
 def names_of(cls) -> list[str]:

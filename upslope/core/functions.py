@@ -110,7 +110,7 @@ class Function(nn.Module, Generic[A, B]):
 
     def named(self, name:str):
         "Give it a name: a named part of a composition stays a module of its own"
-        if not isinstance(name, str) or not name.isidentifier(): raise ArgumentError('A name is a word.', got=f'{name=}', need="such as 'encoder'")
+        if not isinstance(name, str) or not name.isidentifier(): raise ArgumentError('A name is a word.', got=f'name={briefly(name)}', need="such as 'encoder'")
         self._name = name
         return self
 
@@ -181,9 +181,9 @@ def structure_of(sizes):
         if isinstance(o, Tensor): return Axes(map(size, o.shape))
         if isinstance(o, (tuple, list)): return Axes(map(axis, o)) if all(isinstance(v, (int, str)) for v in o) else Pair(map(one, o))
         if isinstance(o, dict): return Named({k: one(v) for k, v in o.items()})
-        raise ArgumentError('A shape is made of numbers and letters.', got=repr(o), need='such as on("B", 1, 28, 28), or on(("B", 3), ("B", 4)) for two inputs')
+        raise ArgumentError('A shape is made of numbers and letters.', got=briefly(o), need='such as on("B", 1, 28, 28), or on(("B", 3), ("B", 4)) for two inputs')
     def axis(o):
-        if isinstance(o, bool) or isinstance(o, int) and o < 0: raise ArgumentError('A size is a whole number or a letter.', got=repr(o))
+        if isinstance(o, bool) or isinstance(o, int) and not 0 <= o < 2**63: raise ArgumentError('A size is a whole number or a letter.', got=briefly(o), need='0 or more, below 2**63')
         return size(o) if isinstance(o, int) else rigid(parse_structure(o)).items[0]
     def rigid(s):
         from upslope.core.unification import _Renamed
@@ -227,7 +227,7 @@ class Combinator(Function[A, B]):
     def _take(self, part, base=None):
         part = getattr(part, 'as_part', part)
         if not callable(part) or isinstance(part, type):
-            raise ArgumentError('Only functions can be put together.', got=repr(part)[:80], need='a layer, an nn.Module or a function', fix=f'{part.__name__}(...)' if isinstance(part, type) else None)
+            raise ArgumentError('Only functions can be put together.', got=briefly(part), need='a layer, an nn.Module or a function', fix=f'{part.__name__}(...)' if isinstance(part, type) else None)
         if isinstance(part, Chain) and len(part._keys) == 1 and part._name is None and part._declared is None and not part._check: part = part.parts[0]
         for key in self._keys if len(self._keys) < 8 else ():
             if self.part(key) is part: self._keys.append(key); return key
@@ -577,7 +577,7 @@ def typed(
             if not issubclass(f, nn.Module): raise ArgumentError('A class with a signature is a class of modules.', got=f.__name__, need='a subclass of nn.Module, or a function')
             if issubclass(f, Function): f._signature = signature; return f
             return type(f.__name__, (f, Function), dict(_signature=signature, __module__=f.__module__, __qualname__=f.__qualname__, __doc__=f.__doc__))
-        if not callable(f): raise ArgumentError('Only functions have signatures.', got=repr(f)[:80], need='a function or an nn.Module')
+        if not callable(f): raise ArgumentError('Only functions have signatures.', got=briefly(f), need='a function or an nn.Module')
         return Lifted(f, signature, check)
     return give
 
