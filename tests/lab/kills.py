@@ -12,9 +12,11 @@ from pathlib import Path
 from torch import nn
 from upslope.lab import Recipe, Store
 from upslope.lab.design import Variant, to_config
-from upslope.lab.store import APPLICATION, LAYOUTS, SCHEMA, Config
+from upslope.lab.store import APPLICATION, LAYOUTS, SCHEMA, Config, key_of
 from upslope.lab.worker import execute, work_on
 from upslope.data.saving import load_state, save_state
+
+KEY = key_of('{}')   # of the recipe in stores that hold no other
 
 def dense(width=8, dropout=.1): return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.Dropout(dropout), nn.LazyLinear(10))
 
@@ -68,7 +70,7 @@ def create(say, paths):
     "Stores made, or brought up to date, one after the other"
     sqlite3.connect = partial(sqlite3.connect, factory=Slow)   # in the child alone
     for path in paths:
-        with Store(path) as store: say('open', path.name); store.declare('s', [Config('c', 'k', '{}')], [0], {}); say('declared', path.name)
+        with Store(path) as store: say('open', path.name); store.declare('s', [Config('c', '{}')], [0], {}); say('declared', path.name)
 
 def log(say, path):
     "Transactions of twenty rows, as fast as they go"
@@ -102,10 +104,10 @@ def old_store(path, runs=40):
     db = sqlite3.connect(path)
     db.executescript(LAYOUTS[0] + f'PRAGMA application_id={APPLICATION}; PRAGMA user_version=1; PRAGMA journal_mode=WAL;')
     db.execute("INSERT INTO study VALUES ('s', '{}', 1., NULL, NULL)")
-    db.execute("INSERT INTO recipe VALUES ('k', '{}')")
-    db.execute("INSERT INTO config VALUES ('s', 0, 0, 'c', 'k', 'model', NULL, NULL)")
+    db.execute("INSERT INTO recipe VALUES (?, '{}')", (KEY,))
+    db.execute("INSERT INTO config VALUES ('s', 0, 0, 'c', ?, 'model', NULL, NULL)", (KEY,))
     for run in range(1, runs+1):
-        db.execute("INSERT INTO run (id, study, recipe, seed, status, created) VALUES (?, 's', 'k', ?, 'done', 1.)", (run, run))
+        db.execute("INSERT INTO run (id, study, recipe, seed, status, created) VALUES (?, 's', ?, ?, 'done', 1.)", (run, KEY, run))
         db.executemany('INSERT INTO metric VALUES (?,?,?,?)', [(run, 'a', e, run + e/100) for e in range(100)])
     db.commit(); db.close()
 
@@ -171,7 +173,7 @@ class Kills:
             for path in paths[:len(said)//2 + 2]:
                 with self.opened(path) as store:
                     assert store.version == SCHEMA and (('declared', path.name) not in said or store.studies == ['s'])
-                    store.declare('t', [Config('c', 'k', '{}')], [0], {})
+                    store.declare('t', [Config('c', '{}')], [0], {})
             for p in self.folder.glob('new-*'): p.unlink()
 
     def migrating(self, n):
@@ -185,7 +187,7 @@ class Kills:
             for path in paths[:len(said)//2 + 2]:
                 with self.opened(path) as store:
                     assert store.version == SCHEMA and store.query('SELECT count(*) n, sum(value) s FROM metric')[0] == dict(n=4000, s=sum(r + e/100 for r in range(1, 41) for e in range(100)))
-                    assert ('declared', path.name) not in said or store.query("SELECT count(*) n FROM run WHERE recipe='k' AND seed=0")[0]['n'] == 1
+                    assert ('declared', path.name) not in said or store.query("SELECT count(*) n FROM run WHERE recipe=? AND seed=0", KEY)[0]['n'] == 1
                 kept = sqlite3.connect(path.with_name(path.name + '.v1'))
                 assert kept.execute('SELECT count(*) FROM metric').fetchone() == (4000,) and kept.execute('PRAGMA user_version').fetchone() == (1,)
                 kept.close()
@@ -194,7 +196,7 @@ class Kills:
 
     def logging(self, n):
         path,last = self.folder/'log.db',-1
-        with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
+        with Store(path) as s: s.declare('s', [Config('c', '{}')], [0], {})
         while self.more('logging', n):
             words = self.kill('logging', log, (path,), .01, .12)
             last = max([last] + [w[2] for w in words])
@@ -218,7 +220,7 @@ class Kills:
 
     def artefacts(self, n):
         path,last = self.folder/'artefacts.db',0
-        with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
+        with Store(path) as s: s.declare('s', [Config('c', '{}')], [0], {})
         while self.more('artefacts', n):
             last = max([last] + [w[1] for w in self.kill('artefacts', artefacts, (path, last + 1), 0, .1, from_word=self.chance.choice([None, 'saved']))])
             with self.opened(path) as store:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 from ..core.errors import ArgumentError, unknown
 from .axes import Only, check_axes, ordered, pick, values_of
-from .recipe import Recipe, key_of, as_json, show
+from .recipe import Recipe, as_json, show
 from .store import Config
 
 # %% ../../nbs/06-lab/05_design.ipynb #5fa0c577
@@ -245,4 +245,4 @@ def family(
 def to_config(variant:Variant, step:int, kind:str='model') -> Config:
     "The variant as the store keeps it"
     body = variant.recipe.to_json()
-    return Config(variant.label, key_of(body), body, kind, step, variant.axis, None if variant.axis is None else show(variant.value), family(variant.recipe, body))
+    return Config(variant.label, body, kind, step, variant.axis, None if variant.axis is None else show(variant.value), family(variant.recipe, body))

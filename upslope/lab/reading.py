@@ -8,12 +8,12 @@ Docs: https://upslope.github.io/upslope/06-lab/reading.html.md"""
 __all__ = ['SHOWN', 'Reproduction', 'Run']
 
 # %% ../../nbs/06-lab/03_reading.ipynb #e35f8845
-import json, shlex, sys, time
+import shlex, sys, time
 from zlib import crc32
 from fastcore.basics import patch
 from ..core.errors import unknown
 from .claims import checksum, text_sum
-from .store import Store, damaged
+from .store import Store, damaged, json_in
 
 # %% ../../nbs/06-lab/03_reading.ipynb #77da8cca
 @patch(as_prop=True)
@@ -42,7 +42,8 @@ def runs(self:Store, study:str):
         a,b = place.get(run, (0, 0))
         if not _fits(sum, lambda: checksum(names[a:b], [0]*(b-a), values[a:b], text_sum(recipe, seed))): raise damaged(self.path, f'the results of run {run} are not those that were written')
     if not results: return frame
-    wide = pd.DataFrame(dict(run=ids, name=names, value=values)).pivot(index='run', columns='name', values='value').astype(float)
+    try: wide = pd.DataFrame(dict(run=ids, name=names, value=values)).pivot(index='run', columns='name', values='value').astype(float)
+    except (TypeError, ValueError) as e: raise damaged(self.path, f'a final number is none: {e}') from e
     return frame.merge(wide, how='left', left_on='run', right_index=True)
 
 def _fits(sum, compute):
@@ -111,7 +112,7 @@ class Run:
         self.store,self.id,self.study,self.config,self.seed,self.status = store,id,row['study'],row['label'] or row['recipe'],row['seed'],row['status']
         self.attempt,self.error,self.engine,self.reason,self.why_stopped = row['attempt'],row['error'],row['engine'],row['reason'],row['stop']
         self.seconds = row['spent'] + row['finished'] - (row['started'] or row['finished']) if row['finished'] else None
-        self.body,self.context = row['body'],json.loads(row['context'] or '{}')
+        self.body,self.context = row['body'],json_in(row['context'] or '{}', store.path, f'the context of run {id}')
 
     def results(self) -> dict:
         "Its final numbers by name"
