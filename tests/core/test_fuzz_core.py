@@ -4,7 +4,7 @@ import pytest, torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import nn
 from upslope import core
-from upslope.core import fixed_points, seeds, shapes, signatures
+from upslope.core import fixed_points, shapes, signatures
 from odd_values import odd, outcome, value_of
 
 def fuzz(n):

@@ -50,8 +50,8 @@ KINDS = {
     dict: Kind((dict,), False, lambda v: isinstance(v, dict), 'a dict'),
 }
 SEED = KINDS[int]._replace(fits=lambda v: is_whole(v) and abs(v) < 2**63, need='a whole number below 2**63')
-AXIS = KINDS[int]._replace(fits=lambda v: is_whole(v) and abs(v) < 64, need='a whole number; a tensor has at most 64 axes')
-SIZE = KINDS[int]._replace(need='int >= 1, below 2**31')   # a whole number that must be given is a size; the layer tells one below 1
+AXIS = KINDS[int]._replace(fits=lambda v: is_whole(v) and abs(v) < 64, need='a whole number between -64 and 64')
+SIZE = KINDS[int]._replace(need='int >= 1, below 2**31')   # one that must be given is a size
 
 # %% ../../nbs/01-core/03_arguments.ipynb #043a85a5
 class Asked(NamedTuple):
@@ -79,6 +79,7 @@ def asked_by(
         if kind: kinds[p.name] = kind, p.default is None or type(None) in choices
     return Asked(tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD), kinds)
 
+# %% ../../nbs/01-core/03_arguments.ipynb #fc496c7e
 def fitting(
     who:str,          # the class's name, for the error
     asked:Asked,
@@ -120,7 +121,8 @@ def number_pair(
     who:str,    # the layer's class
 ) -> tuple:
     "Two numbers, the second above the first, or an error in words"
-    if isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2 and all(map(is_number, value)) and value[0] < value[1]: return tuple(value)
+    two = isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2 and all(map(is_number, value))
+    if two and value[0] < value[1]: return tuple(value)
     raise ArgumentError(f'{who} needs a range.', got=f'{name}={briefly(value)}', need='(lowest, highest): two numbers')
 
 # %% ../../nbs/01-core/03_arguments.ipynb #69021d62
@@ -144,8 +146,10 @@ def unknown_argument(
     name,names = next(iter(kwargs)),list(names)
     near = nearest(name, names)
     shown = ', '.join(f'{k}={briefly(v)}' for k, v in kwargs.items())
-    return SignatureError(f'{who} has no argument {name!r}{where}.', got=shown, have=names, fix=near and f'{near}={briefly(kwargs[name])}')
+    fix = near and f'{near}={briefly(kwargs[name])}'
+    return SignatureError(f'{who} has no argument {name!r}{where}.', got=shown, have=names, fix=fix)
 
+# %% ../../nbs/01-core/03_arguments.ipynb #2829ba49
 def misfit(
     who:str,           # the class or the function that was called
     parameters:list,   # as `parameters_of` gives them
@@ -157,20 +161,25 @@ def misfit(
     open_end = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
     if len(args) > len(positions) and not open_end:
-        return SignatureError(f'{who} takes at most {len(positions)} arguments by position.', got=str(len(args)), have=positions)
+        most = f'{who} takes at most {len(positions)} arguments by position.'
+        return SignatureError(most, got=str(len(args)), have=positions)
     known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     unknown = {k: v for k, v in kwargs.items() if k not in known}
     if unknown and not any_name: return unknown_argument(who, unknown, known)
     by_position = positions[:len(args)]
     for name in by_position:
-        if name in kwargs: return SignatureError(f'{who} was given `{name}` twice.', got=f'{name}={briefly(kwargs[name])}, and by position', need='one of them')
+        if name not in kwargs: continue
+        twice = f'{name}={briefly(kwargs[name])}, and by position'
+        return SignatureError(f'{who} was given `{name}` twice.', got=twice, need='one of them')
     given = {*by_position, *kwargs}
     missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in given]
     if not missing: return None
-    return SignatureError(f'{who} needs more arguments.', got=', '.join([*by_position, *kwargs]) or 'nothing', need=', '.join(missing))
+    has = ', '.join([*by_position, *kwargs]) or 'nothing'
+    return SignatureError(f'{who} needs more arguments.', got=has, need=', '.join(missing))
 
 # %% ../../nbs/01-core/03_arguments.ipynb #127cad3c
-TOLD = TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError   # what a wrong value may end in
+# What a wrong value may end in
+TOLD = TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError
 
 def is_ours(cls) -> bool:
     "Was the class written here, or does it say `strict = True`?"
@@ -216,7 +225,8 @@ def not_made(
 class InputError(DataError, RuntimeError):
     "A layer, a loss or an initialiser cannot compute with what it was called with"
 
-_HOUSE = tuple(str(Path(inspect.getfile(m)).parent) for m in (torch, np)) + (str(Path(inspect.getfile(briefly)).parents[1]), '<graph>', '<frozen')
+_PLACES = Path(torch.__file__).parent,Path(np.__file__).parent,Path(inspect.getfile(briefly)).parents[1]
+_HOUSE = *map(str, _PLACES),'<graph>','<frozen'
 _PYTHON = sysconfig.get_path('stdlib')
 
 def _is_house(file): return file.startswith(_HOUSE) or file.startswith(_PYTHON) and 'site-packages' not in file
@@ -225,7 +235,7 @@ def is_in_the_house(
     error:Exception,   # on its way out of a function of ours
 ) -> bool:
     "Did it happen in our code, called by ours?"
-    if isinstance(error, UpslopeError) or type(error).__module__.partition('.')[0] not in ('builtins', 'numpy'): return False
+    if isinstance(error, UpslopeError) or type(error).__module__.split('.')[0] not in ('builtins', 'numpy'): return False
     if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None: return False
     trace = error.__traceback__
     while trace is not None:
@@ -240,6 +250,7 @@ def is_ours_to_tell(
     "Did a class of ours fail, and in our code?"
     return is_ours(type(called)) and is_in_the_house(error)
 
+# %% ../../nbs/01-core/03_arguments.ipynb #0f376eb6
 def not_computed(
     who:str,          # who was called, and where
     values,           # what with
@@ -247,7 +258,8 @@ def not_computed(
 ) -> InputError:
     "The error of a call that failed inside, with its input"
     need = f'what it can compute with; Python says: {briefly(str(error), 200, str)}'
-    return InputError(f'{who} cannot compute with this input.', got=', '.join(map(briefly, values)) or 'nothing', need=need)
+    given = ', '.join(map(briefly, values)) or 'nothing'
+    return InputError(f'{who} cannot compute with this input.', got=given, need=need)
 
 def in_words(
     call:Callable,   # a method `__call__` of a class of ours
