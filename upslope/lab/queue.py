@@ -125,7 +125,7 @@ class Queue:
         rows = self.store.query("""SELECT study, status, (SELECT count(*) FROM run WHERE study=queue.study AND status IN ('done', 'failed', 'stopped')) ended, (SELECT count(*) FROM run WHERE study=queue.study) runs,
             added, started, finished, error FROM queue ORDER BY id""")
         frame = pd.DataFrame(rows, columns=['study', 'status', 'ended', 'runs', 'added', 'started', 'finished', 'error'])
-        return frame.assign(**{c: pd.to_datetime(frame[c].astype(float), unit='s').dt.round('s') for c in ('added', 'started', 'finished')})
+        return frame.assign(**{c: pd.to_datetime(frame[c].astype(float), unit='s', errors='coerce').dt.round('s') for c in ('added', 'started', 'finished')})
 
     def __len__(self): return self.store.query("SELECT count(*) n FROM queue WHERE status IN ('waiting', 'active')")[0]['n']
     def __repr__(self):

@@ -436,7 +436,7 @@ class Recipe:
         try: parts = json.loads(text)
         except (ValueError, TypeError, RecursionError) as e: raise DataError('This text is no recipe.', got=f'{e}', need='what to_json gives') from e
         if not (isinstance(parts, dict) and isinstance(parts.get('own'), dict) and isinstance(parts.get('args'), dict)): raise DataError('This text is no recipe.', got=f'{text!r:.80}', need='what to_json gives')
-        return cls._of_text(from_json(parts['own']), from_json(parts['args']))
+        return cls._of_text({**from_json(parts['own']), 'placebo': parts['own'].get('placebo', 0)}, from_json(parts['args']))   # it is written down only if there is one
     @classmethod
     def _of_text(cls, own, args):
         "A recipe as a file has it; its settings are checked when it shall run"
@@ -508,16 +508,18 @@ def _yaml():
 
 def _read(path):
     "The file as dicts and lists"
-    text = Path(path).read_text(encoding='utf-8')
-    if _kind(path) == 'yaml':
+    kind = _kind(path)
+    try: text = Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as e: raise ArgumentError('This file is no text.', got=f'{path}: {e}', need='UTF-8') from None
+    if kind == 'yaml':
         yaml,loader,_ = _yaml()
         try: doc = yaml.load(text, loader)   # a SafeLoader
-        except yaml.YAMLError as e: raise ArgumentError('This file is no YAML.', got=f'{path}: {e}') from None
+        except (yaml.YAMLError, ValueError, RecursionError) as e: raise ArgumentError('This file is no YAML.', got=f'{path}: {e}') from None
     else:
         try: import tomllib
         except ModuleNotFoundError: import tomli as tomllib   # Python 3.10
         try: doc = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as e: raise ArgumentError('This file is no TOML.', got=f'{path}: {e}') from None
+        except (tomllib.TOMLDecodeError, RecursionError) as e: raise ArgumentError('This file is no TOML.', got=f'{path}: {e}') from None
     if not isinstance(doc, dict) or not isinstance(doc.get('arguments') or {}, dict): raise ArgumentError('This file is no recipe.', got=f'{path} holds {type(doc).__name__}', need='data, model, and what else the recipe sets')
     return doc
 
@@ -558,8 +560,10 @@ def load(cls:Recipe,
     twice = sorted(doc.keys() & args.keys())
     if twice: raise ArgumentError('The file gives a setting twice.', got=f'{path}: {twice[0]}', need='one place for each')
     standard = {k: p.default for k, p in inspect.signature(Recipe).parameters.items() if p.kind is not p.VAR_KEYWORD}
-    own = standard | {k: from_json(v) for k, v in doc.items() if k in standard}
-    recipe = cls._of_text(own, {k: from_json(v) for k, v in (doc | args).items() if k not in standard})
+    try: settings = {k: from_json(v) for k, v in (doc | args).items()}
+    except RecursionError as e: raise ArgumentError('This file is no recipe: a list in it has no end.', got=str(path)) from e
+    own = standard | {k: v for k, v in settings.items() if k in standard}
+    recipe = cls._of_text(own, {k: v for k, v in settings.items() if k not in standard})
     if trust: allow(recipe.own, recipe.args)
     return recipe.runnable() if recipe.may_run else recipe
 

@@ -233,8 +233,8 @@ def run(self:Study,
     "Run all that is not done yet; interrupted at any moment, the same call goes on from there. Returns the study"
     if halving is not None and not isinstance(halving, Halving): raise ArgumentError('A study does not know this halving.', got=f'{halving=}', need='None, or a Halving with its rungs', fix='halving=Halving(first=1, factor=3)')
     if watch is not None and not 0 < watch: raise ArgumentError('A budget is a share of the training time.', got=f'{watch=}', need='above 0; .05 is 5 %', fix='watch=.05')
-    self._make_runnable()
     patience = self.patience = Patience('The study', print if show else warnings.warn)
+    Patience('The study', patience.tell, reasons=('full',))(self._make_runnable)   # what else is wrong is told at once
     with at_work(self.store, self.name, patience), make_workers(self.store, self.name, workers, backend, **options) as pool:
         pool.watch,pool.patience = watch,patience
         self._begin(pool, backend, retry_failed, halving)
@@ -447,11 +447,7 @@ def _best_of(self:Study, runs, configs, metric, mode):
 @patch
 def keep(self:Study):
     "Write the declaration into the store, to be run later by `Study.open(name).run()` or a queue; runs that are there already are kept"
-    Patience('The study')(self._keep)
-
-@patch
-def _keep(self:Study):
-    self._refuse_another_recipe()
+    self._refuse_another_recipe()   # who calls this waits for an answer: a full disk is told, and not waited for
     if self._declared.get('bases'): return   # it has begun: what it declared and decided so far stays
     declaration = json.dumps(Sheet(self, self._metric, self._mode).text)
     statement = 'INSERT INTO study (name, declaration, created) VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET declaration=excluded.declaration'
