@@ -9,6 +9,7 @@ __all__ = ['Queue']
 
 # %% ../../nbs/06-lab/21_queue.ipynb #0069088f
 import json, time, traceback, warnings
+from os import PathLike
 from html import escape
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, StoreError, UpslopeError, unknown
@@ -26,7 +27,8 @@ class Queue:
         store='runs/store.db',   # a `Store` or its path
         active:int=1,            # studies at work at one time; more of them share the cores
     ):
-        if not isinstance(active, int) or active < 1: raise ArgumentError('A queue works on at least one study at a time.', got=f'{active=}', fix='active=1')
+        if not isinstance(active, int) or isinstance(active, bool) or active < 1: raise ArgumentError('A queue works on at least one study at a time.', got=f'active={active!r:.60}', fix='active=1')
+        if not isinstance(store, (Store, str, PathLike)): raise ArgumentError('A queue is kept in a store.', got=f'store={store!r:.60}', need='a Store, or the path of its file')
         self.store,self.active = store if isinstance(store, Store) else Store(store),active
 
     def add(self,
@@ -123,7 +125,7 @@ class Queue:
         rows = self.store.query("""SELECT study, status, (SELECT count(*) FROM run WHERE study=queue.study AND status IN ('done', 'failed', 'stopped')) ended, (SELECT count(*) FROM run WHERE study=queue.study) runs,
             added, started, finished, error FROM queue ORDER BY id""")
         frame = pd.DataFrame(rows, columns=['study', 'status', 'ended', 'runs', 'added', 'started', 'finished', 'error'])
-        return frame.assign(**{c: pd.to_datetime(frame[c].astype(float), unit='s').dt.round('s') for c in ('added', 'started', 'finished')})
+        return frame.assign(**{c: pd.to_datetime(frame[c].astype(float), unit='s', errors='coerce').dt.round('s') for c in ('added', 'started', 'finished')})
 
     def __len__(self): return self.store.query("SELECT count(*) n FROM queue WHERE status IN ('waiting', 'active')")[0]['n']
     def __repr__(self):

@@ -84,6 +84,11 @@ def contents(self:Store) -> list:
     return self.query("""SELECT study.name study, count(run.id) runs, sum(status='done') done, sum(status='failed') failed, sum(status='stopped') stopped, sum(status='running') running,
         sum(status='queued') queued, max(finished) finished FROM study LEFT JOIN run ON run.study=study.name GROUP BY study.name ORDER BY study.created DESC""")
 
+def _when(seconds) -> str:
+    "Day and minute of a time [s since 1970]; empty for none, and for what is none"
+    try: return time.strftime('%Y-%m-%d %H:%M', time.localtime(seconds)) if seconds else ''
+    except (TypeError, ValueError, OverflowError, OSError): return ''
+
 @patch
 def _repr_html_(self:Store):
     from html import escape
@@ -92,7 +97,7 @@ def _repr_html_(self:Store):
     cell = lambda tag, text, side='right': f'<{tag} style="text-align:{side};padding:1px 10px">{text}</{tag}>'
     head = cell('th', 'study', 'left') + cell('th', 'runs') + ''.join(cell('th', k) for k in states) + cell('th', 'last one ended', 'left')
     body = ''.join('<tr>' + cell('td', escape(r['study']), 'left') + cell('td', r['runs']) + ''.join(cell('td', shown(r[k])) for k in states)
-                   + cell('td', time.strftime('%Y-%m-%d %H:%M', time.localtime(r['finished'])) if r['finished'] else '', 'left') + '</tr>' for r in rows[:SHOWN])
+                   + cell('td', _when(r['finished']), 'left') + '</tr>' for r in rows[:SHOWN])
     more = f"<p>and {len(rows) - SHOWN} older ones</p>" if len(rows) > SHOWN else ''
     size = self.path.stat().st_size/1e6
     return f'<p>Store <code>{escape(str(self.path))}</code>, {size:.1f} MB</p>' + (f'<table><tr>{head}</tr>{body}</table>{more}' if rows else '<p>No study yet.</p>')

@@ -30,6 +30,7 @@ def belongs(
 def check_all(self:Store) -> dict:   # how many studies, runs, numbers and files were looked at
     "An error that names the first damage, if there is any, in pages, numbers or files"
     self.check()
+    self.check_types()
     found = dict(studies=0, runs=0, numbers=0, files=0)
     for study in self.studies:
         found['studies'] += 1

@@ -13,6 +13,7 @@ __all__ = ['APPLICATION', 'LAYOUTS', 'SCHEMA', 'LEASE', 'NETWORK', 'PASSING', 'S
 import hashlib, json, os, re, shutil, socket, sqlite3, subprocess, tempfile, threading, time, uuid, warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import StoreError
@@ -268,12 +269,21 @@ class Store:
         check_is_store(self.path)
         self.readonly = not is_writable(self.path) if readonly is None else bool(readonly)
         self._refuse_network(path, node)
-        if self.readonly: self._open_to_read(timeout_s)
-        else: self._open(timeout_s)
-        if self.version > SCHEMA: raise StoreError('This store was written by a newer upslope.', got=f'{self.path} in layout {self.version}', need=f'layout {SCHEMA}', fix='pip install -U upslope')
-        self._take_identity()
-        if not check: return
-        if self.path.stat().st_size <= SMALL: self.check()
+        self.db = None
+        try:
+            if self.readonly: self._open_to_read(timeout_s)
+            else: self._open(timeout_s)
+            if self.version > SCHEMA: raise StoreError('This store was written by a newer upslope.', got=f'{self.path} in layout {self.version}', need=f'layout {SCHEMA}', fix='pip install -U upslope')
+            self._take_identity()
+            if check: self._look_for_damage()
+        except BaseException:
+            if self.db: self.db.close()
+            raise
+
+    def _look_for_damage(self):
+        small = self.path.stat().st_size <= SMALL
+        self.check_types(numbers=small)
+        if small: self.check()
         else: threading.Thread(target=self._check_beside, daemon=True).start()
 
     def _refuse_network(self, path, node):
@@ -442,8 +452,30 @@ def _check_beside(self:Store):
     with closing(connect(self.path, 30, way)) as db:
         try: reply = db.execute('PRAGMA integrity_check(1)').fetchone()[0]
         except sqlite3.DatabaseError as e: reply = str(e)
-    if reply in ('ok', 'interrupted', 'database is locked'): return
+    if reply in ('ok', 'interrupted', 'database is locked'):
+        try: return self.check_types()
+        except StoreError as e: self.damage = e if getattr(e, 'reason', None) == 'damaged' else None
+        except sqlite3.ProgrammingError: pass   # it was closed meanwhile
+        return
     self.damage = damaged(self.path, next((l for l in reply.splitlines() if not l.startswith('***')), reply))
+
+# %% ../../nbs/06-lab/01_store.ipynb #0fddc379
+@lru_cache
+def _layout() -> dict:
+    "Table -> {column: the storage classes that we write}"
+    classes = dict(TEXT="'text', 'null'", INTEGER="'integer', 'null'", REAL="'real', 'integer', 'null'")
+    with closing(sqlite3.connect(':memory:')) as db:
+        db.executescript(''.join(LAYOUTS))
+        tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite%'")]
+        return {t: {c[1]: classes[c[2]] for c in db.execute(f'PRAGMA table_info({t})')} for t in tables}
+
+@patch
+def check_types(self:Store, numbers:bool=True):   # numbers: also those that runs have logged, of which there may be millions
+    "An error if a value is of another kind than those that we write"
+    tables = {t: columns for t, columns in _layout().items() if numbers or t not in ('metric', 'result')}
+    for table, columns in tables.items():
+        wrong = ' OR '.join(f'typeof({c}) NOT IN ({kinds})' for c, kinds in columns.items())
+        if self.rows(f'SELECT 1 FROM {table} WHERE {wrong} LIMIT 1'): raise damaged(self.path, f'a value in the table {table} is of another kind than those that were written')
 
 # %% ../../nbs/06-lab/01_store.ipynb #5439a542
 def key_of(text:str) -> str:
