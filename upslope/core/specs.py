@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 import torch
 from torch import nn, Tensor
+from .arguments import guarded
 from .composition import Concat, Iterate, Route
 from .errors import ArgumentError, DataError, UpslopeError
 from .fixed_points import Equilibrium
@@ -197,6 +198,7 @@ def spec(self:Function) -> Spec:
     return Spec(_written(self, Counter(id(o) for o in _all_parts(self)), {}))
 
 # %% ../../nbs/01-core/14_specs.ipynb #3692e7cc
+@guarded
 def from_spec(
     spec,      # what `f.spec()` gave, or its TOML
     trust=(),  # names of installed packages whose modules and functions it may use, besides upslope, torch and one's own

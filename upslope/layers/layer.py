@@ -9,20 +9,21 @@ __all__ = ['InputSpec', 'Room', 'Masked', 'masked', 'mask_of', 'mode', 'Layer', 
            'warn_of_lost_mask', 'is_shape', 'shapes_as_symbols', 'shapes_as_outcomes']
 
 # %% ../../nbs/02-layers/04_layer.ipynb #6656dab3
-import inspect, itertools, math, warnings, weakref
+import inspect, itertools, math, os, warnings, weakref
 import numpy as np, torch
 from contextlib import contextmanager
 from contextvars import ContextVar
 from torch import nn, Tensor
-from ..core.errors import ArgumentError, DataError, ShapeError, UpslopeError
+from ..core.errors import ArgumentError, DataError, ShapeError, UpslopeError, briefly
 from ..core.functions import A, B, Function
-from ..core.shapes import Shape
+from ..core.shapes import Shape, is_whole
 from ..core.signatures import Axes, Lead, Some, Var, size
 from ..core.composition import fresh
 from ..core.specs import from_spec   # so that layers have `spec`
 from ..core.tracing import trace, valued
 from ..core.unification import Mismatch, Unifier
-from .activations import Configurable, SignatureError, activation, as_config, snake
+from .activations import Configurable, activation, as_config, snake
+from ..core.arguments import SignatureError, TOLD, is_ours_to_tell, names_of, not_computed, unknown_argument
 from .initializers import constraint, initializer, regularizer, torch_dtype
 from .symbols import Node, Outcome, Symbol, has_symbol, infer, leaves, mapped, record, shown_line, symbols_of, users_line
 
@@ -125,13 +126,11 @@ class Layer(Configurable, Function[A, B]):
         self._input_shape_given = unknown.pop('input_shape', None)
         unknown.pop('autocast', None)
         if unknown:
-            have = [p for p in inspect.signature(type(self).__init__).parameters if p not in ('self', 'kwargs')] + ['name', 'dtype', 'trainable']
-            raise SignatureError(f'{type(self).__name__} has no argument {next(iter(unknown))!r}, in {shown_line(self._line)}.', got=', '.join(f'{k}={v!r}' for k, v in unknown.items()), have=dict.fromkeys(have))
+            raise unknown_argument(type(self).__name__, unknown, names_of(type(self)), f', in {shown_line(self._line)}')
         if name is not None and (not isinstance(name, str) or not name or '/' in name or '.' in name):
             raise ArgumentError('A name is a word without `/` and `.`.', got=f'{name=}', need='a name such as "head"')
         self._name,self._auto_named = name or snake(type(self).__name__),name is None
-        if isinstance(dtype, dict): dtype = dtype.get('config', {}).get('name')
-        self._compute_in(str(getattr(dtype, 'name', dtype) or torch.get_default_dtype()).removeprefix('torch.'))
+        self._compute_in(_policy_of(dtype))
         self._trainable = bool(trainable)
         self.activity_regularizer = regularizer(activity_regularizer)
         self.built = self._fast = self._plain = False
@@ -151,12 +150,12 @@ class Layer(Configurable, Function[A, B]):
     # -- being called
 
     def __call__(self, *args, **kwargs):
-        if self._fast and not kwargs and len(args) == 1 and type(args[0]) is Tensor:
-            try: return _module_call(self, *args)
-            except (RuntimeError, IndexError) as told:
-                self._explain(told, args[0])
-                raise
-        return self._call_with_care(args, kwargs)
+        try:
+            if self._fast and not kwargs and len(args) == 1 and type(args[0]) is Tensor: return _module_call(self, *args)
+            return self._call_with_care(args, kwargs)
+        except TOLD as told:
+            self._in_words(told, args, kwargs)
+            raise
 
     def _call_with_care(self, args, kwargs):
         if has_symbol(args) or has_symbol(kwargs): return self._symbolic(args, kwargs)
@@ -227,6 +226,17 @@ class Layer(Configurable, Function[A, B]):
         if 'compute_output_shape' in self._defined and not any(o is None for o in leaves(shapes)):
             try: self.compute_output_shape(shapes)
             except UpslopeError as e: raise self._placed(e) from told
+            except TOLD: pass   # it does not know either
+
+    def _in_words(self, told, args, kwargs):
+        "Raise an error in words for whatever a call met, unless it comes from code that is not ours"
+        if isinstance(told, UpslopeError): return
+        if isinstance(told, (RuntimeError, IndexError)):
+            try: self._explain(told, args[0] if args else None)
+            except UpslopeError: raise
+            except TOLD: pass   # not even the search for the reason works with such an input
+        if not is_ours_to_tell(self, told): return
+        raise (self._no_tensor(args) or not_computed(self.who, leaves((args, kwargs)), told)) from told
 
     def _check_kind(self, x, told):
         "Raise an error in words if PyTorch could not multiply the input's numbers with the weights"
@@ -311,7 +321,9 @@ class Layer(Configurable, Function[A, B]):
         if name in self._weight_names: raise ArgumentError(f'{self.who} already has a weight {name!r}.', have=self._weight_names)
         dtype = torch_dtype(dtype) if dtype is not None else self.variable_dtype
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not all(n is None or is_whole(n) for n in shape): raise ShapeError(f'{self.who} cannot make its weight {name!r}.', got=f'shape={briefly(shape)}', need='whole numbers: one tensor as input, not several')
         if None in shape: raise ShapeError(f'{self.who} cannot make its weight {name!r}: a size is unknown.', got=f'shape={shape}', need='an input whose sizes are known at the axes that the weights depend on')
+        if (size := math.prod(shape)*dtype.itemsize) > 2**31: self._check_room(name, shape, size)
         if initializer is None: initializer = 'glorot_uniform' if dtype.is_floating_point else 'zeros'
         draw = _initializer(initializer)
         room = Room.now.get()
@@ -325,6 +337,12 @@ class Layer(Configurable, Function[A, B]):
         rules = _regularizer(regularizer),_constraint(constraint)
         if any(o is not None for o in rules): self._rules[name] = rules
         return getattr(self, name)
+
+    def _check_room(self, name, shape, size):
+        "An error in words for a weight that no memory holds, before the machine begins to swap"
+        if torch.get_default_device().type != 'cpu' or not hasattr(os, 'sysconf'): return
+        room = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
+        if size > room: raise ArgumentError(f'{self.who} has no room for its weight {name!r}.', got=f'shape={shape}, {size/1e9:,.0f} GB', need=f'less than the {room/1e9:,.0f} GB of this machine')
 
     def __setattr__(self, name, value):
         if isinstance(value, Tensor) and '_weight_names' in self.__dict__:   # `self.w = self.add_weight(name='kernel')`: one weight, one name
@@ -602,6 +620,14 @@ _initializer,_regularizer,_constraint = initializer,regularizer,constraint   # `
 class MaskOf:
     "The mask that a layer gives, as an operation in a graph"
     def __init__(self, layer): self.layer,self.name = layer,f'mask_of_{layer.name}'
+
+def _policy_of(dtype):
+    "The name of a policy, from what was given for a dtype"
+    if isinstance(dtype, dict): dtype = dtype.get('config', {}).get('name') if isinstance(dtype.get('config', {}), dict) else dtype
+    if dtype is None: dtype = torch.get_default_dtype()
+    name = dtype if isinstance(dtype, (str, torch.dtype)) else getattr(dtype, 'name', None)   # NumPy's and Keras's have a name
+    if not isinstance(name, (str, torch.dtype)): raise ArgumentError('There is no such dtype.', got=f'dtype={briefly(dtype)}', need="'float32', 'bfloat16', 'mixed_float16' ..., or a torch.dtype")
+    return str(name).removeprefix('torch.')
 
 def _at(module, name):
     for part in name.split('.'): module = getattr(module, part)

@@ -13,6 +13,7 @@ import numpy as np, torch
 from torch import Tensor
 from ..core.errors import ArgumentError, DataError, ShapeError
 from ..core.shapes import Shape
+from ..core.arguments import wholes
 from .layer import InputSpec, Layer
 from .symbols import Outcome
 
@@ -98,7 +99,7 @@ class Normalization(Layer):
     ):
         super().__init__(**kwargs)
         if (mean is None) != (variance is None): raise ArgumentError('Normalization needs both, or neither.', got=f'{mean=}, {variance=}')
-        self.axis = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+        self.axis = () if axis is None else wholes(axis, 'axis', 'Normalization')
         self.mean_given,self.variance_given,self.invert = mean,variance,invert
     def build(self, input_shape):
         rank = len(input_shape)

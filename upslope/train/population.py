@@ -244,14 +244,11 @@ class Population(Slots):
         state = dict(epoch=self.epoch, position=self.position, rows=len(self.slots), kind=self.kind, slots=[None if m is None else m.i for m in self.slots], losses=list(self.batch_losses) if self.position else [],
                      members=[m.state_dict(*([] if m.status != 'running' else [self.weights[m.slot], [t[m.slot] for t in self.states], self.rows.state(m.slot)])) for m in self.members],
                      best={str(m.i): m.best_value for m in self.members if hasattr(m, 'best_value')}, events=[e.state_dict() for e in self.events], number=self.n_saved)
-        save_state(c.path/f'step-{self.n_saved:08d}-p', state)
-        for old in c._files()[:-c.keep]: c._remove(old)
+        c.write(f'step-{self.n_saved:08d}-p', state)
     def _resume(self):
         c = self.checkpoint
         if c is None: return None
-        if not c.resume:
-            for p in c._files(): c._remove(p)
-            return None
+        if not c.resume: return c.clear()
         found = c.newest()
         if found is None: return None
         found = found[1]
@@ -283,7 +280,7 @@ class Population(Slots):
         if value == value and (not hasattr(m, 'best_value') or sign*value < sign*m.best_value):
             m.best_value = value
             named = dict(zip(self.layout.names, self.layout.views(self.weights[m.slot]))) | dict(zip(self.layout.states, (t[m.slot] for t in self.states)))
-            save_state(c.path/f'member-{m.i}-best', dict(model=named, epoch=m.epoch, monitor=c.monitor, value=value))
+            save_state(c.place(f'member-{m.i}-best'), dict(model=named, epoch=m.epoch, monitor=c.monitor, value=value, whose=c.whose))
 
     # --- afterwards
     def __len__(self): return len(self.members)

@@ -23,9 +23,9 @@ from fastcore.basics import getcallable, patch
 # %% ../../nbs/04-train/14_use.ipynb #ffd71968
 from ..core.errors import ArgumentError, DataError, ShapeError, unknown
 from ..data.batches import Batches
+from ..data.chance import load_loader_state, loader_state, random_state, set_random_state
 from ..data.pipeline import Pipeline
 from ..data.saving import load_state, save_state
-from .checkpoint import _loader_state, _load_loader, random_state, set_random_state
 from .learner import Learner
 
 # %% ../../nbs/04-train/14_use.ipynb #0fb33694
@@ -112,7 +112,7 @@ def lr_find(self:Learner,
     weights = {k: v.detach().clone() for k,v in self.model.state_dict().items()}
     opt = self.opt.state_dict() if had_opt else None
     if opt is not None: opt = {k: ({i: {n: t.clone() if isinstance(t, torch.Tensor) else t for n,t in s.items()} for i,s in v.items()} if isinstance(v, dict) else [dict(g) for g in v]) for k,v in opt.items()} if hasattr(self.opt, 'opt') else opt
-    random,places = random_state(),[_loader_state(dl) for dl in self.dls.loaders]
+    random,places = random_state(),[loader_state(dl) for dl in self.dls.loaders]
     try:
         with self.no_bar(): self.fit(num_it//len(self.dls.train) + 1, cbs=LRFinder(start_lr, end_lr, num_it, stop_div))
     finally:
@@ -120,7 +120,7 @@ def lr_find(self:Learner,
         if had_opt: self.opt.load_state_dict(opt)
         else: self.opt = None
         for p in self.model.parameters(): p.grad = None
-        for dl,place in zip(self.dls.loaders, places): _load_loader(dl, place)
+        for dl,place in zip(self.dls.loaders, places): load_loader_state(dl, place)
         self.recorder.rows = rows
         set_random_state(random)
     lrs,losses = torch.tensor(self.recorder.lrs[num_it//10:-5]),torch.tensor([float(v) for v in self.recorder.losses[num_it//10:-5]])
