@@ -1,5 +1,5 @@
 "Hostile files of models, read under an audit hook; a process of its own, since such a hook is never removed.  python hostile_files.py PART FOLDER"
-import copy, io, json, random, resource, sys, time, zipfile
+import copy, json, random, resource, sys, time, zipfile
 from pathlib import Path
 import torch
 from safetensors import safe_open

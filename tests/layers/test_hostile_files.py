@@ -8,7 +8,7 @@ from torch import nn
 import upslope.layers as L
 from upslope.core.errors import ArgumentError, DataError
 from upslope.core.functions import lift
-from upslope.core.specs import at_address, from_spec
+from upslope.core.specs import from_spec
 from upslope.layers import model as played
 from hostile_files import CODE, CPU_S, MARK, MEMORY_KB, parts, put, put_keras
 
