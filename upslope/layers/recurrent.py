@@ -468,8 +468,12 @@ def like(layer, **changed):
 
 # %% ../../nbs/02-layers/11_recurrent.ipynb #aa620522
 class _ConvCell(_Windowed):
-    def __init__(self, filters:int, kernel_size, strides=1, padding:str='valid', data_format:str=None, dilation_rate=1, activation='tanh', recurrent_activation='sigmoid', use_bias:bool=True,
-        kernel_initializer='glorot_uniform', recurrent_initializer='orthogonal', bias_initializer='zeros', unit_forget_bias:bool=True,
+    def __init__(self,
+        filters:int,   # channels of the state and of the output
+        kernel_size,   # of the windows over the input and over the state: a number, or one for each axis
+        strides=1, padding:str='valid', data_format:str=None, dilation_rate=1, activation='tanh', recurrent_activation='sigmoid', use_bias:bool=True,
+        kernel_initializer='glorot_uniform', recurrent_initializer='orthogonal', bias_initializer='zeros',
+        unit_forget_bias:bool=True,   # the forget gate's bias begins at 1
         kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None, kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
         dropout:float=0., recurrent_dropout:float=0., seed:int=None, **kwargs
     ):
