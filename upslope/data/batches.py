@@ -33,9 +33,13 @@ class Batches:
         augment=None,         # a `Pipeline` or its steps, applied to the inputs of each batch as in training
     ):
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ArgumentError('A batch needs at least one row.', got=f'{batch_size=}', need='a whole number >= 1', fix='batch_size=64')
+            raise ArgumentError('A batch needs at least one row.', got=f'batch_size={batch_size!r:.60}', need='a whole number >= 1', fix='batch_size=64')
         self.xs,self.ys = _tensors(x),_tensors(y)
-        if not self.xs: raise DataError('There are no inputs.', got=f'{x=}')
+        if not self.xs: raise DataError('There are no inputs.', got=f'x={x!r:.60}')
+        strange = [t for t in self.xs + self.ys if not isinstance(t, torch.Tensor) or t.ndim == 0]
+        if strange: raise DataError('A batch is taken from tensors.', got=f'{type(strange[0]).__name__} {strange[0]!r:.60}', need='tensors with a row for each sample', fix='torch.as_tensor(x)')
+        for k, v in dict(shuffle=shuffle, drop_last=drop_last).items():
+            if not isinstance(v, (bool, int)): raise ArgumentError(f'Batches cannot have this {k}.', got=f'{k}={v!r:.60}', need='True or False')
         lengths = [len(t) for t in self.xs + self.ys]
         if len(set(lengths)) > 1: raise DataError('Inputs and targets have different lengths.', got=', '.join(map(str, lengths)), need='as many rows in each')
         self.n,self.batch_size,self.shuffle,self.drop_last,self.seed = lengths[0],batch_size,shuffle,drop_last,seed
@@ -87,7 +91,11 @@ class Batches:
     def device(self): return self.xs[0].device
     def to(self, device):
         "Move the tensors, once"
-        if device is not None: self.xs,self.ys = tuple(t.to(device) for t in self.xs),tuple(t.to(device) for t in self.ys)
+        if device is None: return self
+        try: self.xs,self.ys = tuple(t.to(device) for t in self.xs),tuple(t.to(device) for t in self.ys)
+        except torch.OutOfMemoryError: raise
+        except (RuntimeError, TypeError, AssertionError, ValueError) as e:
+            raise ArgumentError('The data cannot be brought there.', got=f'device={device!r:.60}: {(str(e).splitlines() or [""])[0]:.120}', need="a device of PyTorch's, such as 'cpu' or 'cuda'") from e
         return self
     def new(self, dataset=None, **kwargs):
         "A loader of the same data with other settings"
@@ -125,12 +133,13 @@ def loaders(
     augment=None,          # a `Pipeline` or its steps that change each training batch, as `RandomShift`
 ):                         # fastai's `DataLoaders`: train (shuffled), valid, test
     "Loaders over the parts of `data`, encoded by a pipeline that has seen the training part only"
+    if not isinstance(data, Dataset): raise DataError('Loaders take a Dataset.', got=type(data).__name__, fix='sources.arrays(x, y)')
     import_fastai()
     from fastai.data.core import DataLoaders
     n = len(data.train.x)
     if isinstance(batch_size, int) and batch_size > n:
-        raise ArgumentError('A batch cannot hold more rows than the training part has.', got=f'{batch_size=}', need=f'at most {n}', fix=f'batch_size={n}')
-    pipes = [p if isinstance(p, Pipeline) else Pipeline(p or ()) for p in (pipeline, target_pipeline)]
+        raise ArgumentError('A batch cannot hold more rows than the training part has.', got=f'batch_size={batch_size!r:.60}', need=f'at most {n}', fix=f'batch_size={n}')
+    pipes = [p if isinstance(p, Pipeline) else Pipeline(() if p is None else p) for p in (pipeline, target_pipeline)]
     for pipe,part in zip(pipes, data.train):
         if pipe.fitted_on not in (None, _mark(part)):
             raise DataError('The pipeline was fitted on other rows than the training part; what it learned would leak into the result.', got=f'{pipe!r}, fitted on rows {pipe.fitted_on}', need=f'rows {_mark(part)}', fix='pipeline=Pipeline(...) that is not fitted; loaders() fits it')

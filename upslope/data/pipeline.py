@@ -10,13 +10,14 @@ __all__ = ['SklearnStep', 'as_step', 'Pipeline']
 # %% ../../nbs/03-data/05_pipeline.ipynb #0bbfd257
 import html
 import numpy as np, torch
+from fastcore.foundation import L
 from fasttransform import Pipeline as _Pipeline, Transform
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #f95b1db4
 from ..core.errors import ArgumentError, DataError, lookup, unknown
 from .saving import load_state, save_state
 from .sources import fingerprint
-from .transforms import STEPS, Step, _to_tensor
+from .transforms import STEPS, Step, _to_tensor, learn
 import upslope.data.tables  # adds its steps to STEPS
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #2b4e8c32
@@ -56,7 +57,7 @@ def as_step(
         def apply(x): return step(x)  # built-in functions have no signature, which fasttransform asks for
         apply.__name__ = apply.__qualname__ = getattr(step, '__name__', type(step).__name__)
         return Transform(apply)
-    raise ArgumentError('This cannot be a step of a pipeline.', got=repr(step), need='a name, a Transform, or a function', have=STEPS)
+    raise ArgumentError('This cannot be a step of a pipeline.', got=f'{step!r:.60}', need='a name, a Transform, or a function', have=STEPS)
 
 def _kind(x):
     "Type, shape and dtype, in words"
@@ -71,6 +72,8 @@ class Pipeline(_Pipeline):
     ):
         self._given = steps
         if isinstance(steps, (str, Transform)) or hasattr(steps, 'transform'): steps = [steps]
+        if not isinstance(steps, (list, tuple, L)): raise ArgumentError('A pipeline is a list of steps.', got=f'steps={steps!r:.60}', need='names, steps or functions in a list', have=STEPS)
+        if not (split_idx is None or isinstance(split_idx, int)): raise ArgumentError('A pipeline stands for training or validation.', got=f'split_idx={split_idx!r:.60}', need='0, 1 or None')
         super().__init__([as_step(o) for o in steps], split_idx=split_idx)
         self.fitted_on = None
 
@@ -79,8 +82,8 @@ class Pipeline(_Pipeline):
         x = _tensor(x)
         self.fitted_on = _mark(x)
         for step in self.fs:
-            if isinstance(step, SklearnStep): step.fit(x, y)
-            elif isinstance(step, Step): step.fit(x)
+            if isinstance(step, SklearnStep): learn(step, x, y)
+            elif isinstance(step, Step): learn(step, x)
             else: step.setup(x)
             x = step(x, split_idx=self.split_idx)
         return self
@@ -169,6 +172,8 @@ class Pipeline(_Pipeline):
 def _tensor(x): return torch.from_numpy(np.ascontiguousarray(x, dtype='float32' if x.dtype.kind == 'f' else None)) if isinstance(x, np.ndarray) and x.dtype.kind in 'biuf' else x
 def _mark(x):
     "A fingerprint of the rows that a pipeline was fitted to"
-    if isinstance(x, torch.Tensor): return fingerprint(x.detach().cpu())
-    if hasattr(x, 'to_csv'): return fingerprint(np.frombuffer(x.to_csv().encode(), dtype='uint8'))
-    return fingerprint(np.frombuffer(repr(x).encode(), dtype='uint8'))
+    if isinstance(x, torch.Tensor):
+        if x.is_meta or x.layout != torch.strided: raise DataError('A pipeline learns from numbers in memory.', got=f'a tensor {tuple(x.shape)} on {x.device}, {x.layout}', need='a dense tensor')
+        return fingerprint(x.detach().cpu())
+    text = x.to_csv() if hasattr(x, 'to_csv') else repr(x)
+    return fingerprint(np.frombuffer(text.encode(errors='surrogatepass'), dtype='uint8'))

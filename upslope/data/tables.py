@@ -13,12 +13,14 @@ import numpy as np, torch, torch.nn.functional as F
 
 # %% ../../nbs/03-data/04_tables.ipynb #31fabb62
 from ..core.errors import ArgumentError, DataError, ShapeError
+from .sources import check_numbers, unique_names
 from .transforms import STEPS, Step
 
 # %% ../../nbs/03-data/04_tables.ipynb #d36c91ef
 def _frame(x):
     import pandas as pd
     if not isinstance(x, pd.DataFrame): raise DataError('This step works on a table.', got=type(x).__name__, need='a pandas DataFrame')
+    unique_names(x, 'The table')
     return x
 def _words(x): return [c for c in x.columns if getattr(x[c].dtype, 'kind', 'O') not in 'biuf']
 def _levels(column): return sorted({str(v) for v in column.dropna()})
@@ -41,7 +43,7 @@ class OneHot(_Table):
         for c in self.columns_:
             if c not in self.levels_: out[c] = x[c].astype('float32')
             else:
-                text = x[c].where(x[c].isna(), x[c].astype(str))
+                text = x[c].astype(object).where(x[c].isna(), x[c].astype(str))
                 for level in self.levels_[c]: out[f'{c}={level}'] = (text == level).astype('float32')
         return pd.DataFrame(out, index=x.index)
     def decodes(self, x):
@@ -93,8 +95,9 @@ class Tokens(Step):
         lower:bool=True,   # lower case?
     ):
         super().__init__()
-        if kind not in ('word', 'char'): raise ArgumentError('Text is cut into words or characters.', got=f'{kind=}', need="'word' or 'char'", fix="kind='word'")
-        self.kind,self.lower = kind,lower
+        if not isinstance(kind, str) or kind not in ('word', 'char'): raise ArgumentError('Text is cut into words or characters.', got=f'kind={kind!r:.60}', need="'word' or 'char'", fix="kind='word'")
+        if not isinstance(lower, (bool, int)): raise ArgumentError('Text becomes lower case or not.', got=f'lower={lower!r:.60}', need='True or False')
+        self.kind,self.lower = kind,bool(lower)
         self.reversible = kind == 'char' and not lower
     def encodes(self, x:list):
         if any(not isinstance(t, str) for t in x): raise DataError(f'{self!r} works on texts.', got=f'{next(t for t in x if not isinstance(t, str))!r:.40}', need='a list of strings')
@@ -110,6 +113,7 @@ class Ids(Step):
         min_count:int=1,      # a rarer token is unknown
     ):
         super().__init__()
+        check_numbers('Ids', whole=True, max_size=max_size, min_count=min_count)
         if max_size < 1 or min_count < 1: raise ArgumentError('The vocabulary would be empty.', got=f'{max_size=}, {min_count=}', need='>= 1')
         self.max_size,self.min_count = max_size,min_count
     def fit(self, x):
@@ -129,6 +133,7 @@ class Pad(Step):
     learns,reversible = ('length_',),False
     def __init__(self, length:int=None):  # None: that of the longest row of the training part
         super().__init__()
+        if length is not None: check_numbers('Pad', whole=True, most=2**20, length=length)
         if length is not None and length < 1: raise ArgumentError('A row needs a length.', got=f'{length=}', need='>= 1')
         self.length = length
     def fit(self, x): self.length_ = self.length or max((len(r) for r in x), default=1) or 1; return self
@@ -146,6 +151,7 @@ class Windows(Step):
         stride:int=1,  # from one window to the next [steps]
     ):
         super().__init__()
+        check_numbers('Windows', whole=True, length=length, stride=stride)
         if length < 1 or stride < 1: raise ArgumentError('A window has a length and a stride.', got=f'{length=}, {stride=}', need='>= 1')
         self.length,self.stride = length,stride
         self.reversible = stride <= length
@@ -169,6 +175,8 @@ class Crop(Step):
     ):
         super().__init__()
         self.height,self.width = height,height if width is None else width
+        check_numbers('Crop', whole=True, height=self.height, width=self.width)
+        if min(self.height, self.width) < 1: raise ArgumentError('A picture has a height and a width.', got=f'height={self.height}, width={self.width}', need='>= 1')
     def encodes(self, x:torch.Tensor):
         if x.ndim != 4 or x.shape[1] < self.height or x.shape[2] < self.width:
             raise ShapeError(f'{self!r} does not fit the images.', got=f'x {tuple(x.shape)}', need=f'x (rows, >={self.height}, >={self.width}, channels)')
@@ -185,6 +193,7 @@ class RandomMirror(Step):
         p:float=.5,  # how likely, 0 to 1
     ):
         super().__init__()
+        check_numbers('RandomMirror', p=p)
         if not 0 <= p <= 1: raise ArgumentError('A probability lies between 0 and 1.', got=f'{p=}')
         self.p = p
     def encodes(self, x:torch.Tensor): _images(self, x); return torch.where((torch.rand(len(x)) < self.p).view(-1, 1, 1, 1).to(x.device), x.flip(2), x)
@@ -197,6 +206,8 @@ class RandomShift(Step):
         fill:float=0.,  # the value of what comes in
     ):
         super().__init__()
+        check_numbers('RandomShift', whole=True, most=10_000, pixels=pixels)
+        check_numbers('RandomShift', most=1e30, fill=fill)
         if pixels < 0: raise ArgumentError('A shift is a number of pixels.', got=f'{pixels=}', need='>= 0')
         self.pixels,self.fill = pixels,fill
     def encodes(self, x:torch.Tensor):
