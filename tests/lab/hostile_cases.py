@@ -2,7 +2,7 @@
 
   python tests/lab/hostile_cases.py read FOLDER    every way to read; prints JSON: ways that worked, errors, what was seen
 """
-import builtins, io, json, os, sys, warnings
+import builtins, io, json, sys, warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def write(folder):
                 claim = store.claim(name)
                 store.log(claim, 0, dict(train_loss=1., valid_loss=1., valid_accuracy=.5))
                 store.finish(claim, dict(valid_accuracy=.9 + claim.seed/100, valid_loss=.1, test_accuracy=.8), dict(torch='2', data='digits 1'), 'loop')
-        text = f'data = "digits"\n[model]\nfunction = "net"\n' + (f"source = '''\n{SOURCE}'''\n" if 'source' in function else f'ref = "{function["ref"]}"\nhash = "0"\n')
+        text = 'data = "digits"\n[model]\nfunction = "net"\n' + (f"source = '''\n{SOURCE}'''\n" if 'source' in function else f'ref = "{function["ref"]}"\nhash = "0"\n')
         (folder/f'recipe{i}.toml').write_text(text + '[arguments]\nwidth = 8\n')
     store.close()
 
@@ -87,7 +87,6 @@ def refused():
     "Ways to run, each of which must ask first"
     from upslope.lab import Store, Study
     from upslope.lab.worker import again
-    from upslope.surface.cli import main
     folder = Path(sys.argv[2])
     store = Store(folder/'theirs.db')
     for name in store.studies:
@@ -99,7 +98,6 @@ def refused():
 def read(folder):
     from upslope.core.errors import UpslopeError
     write(folder); (folder/'out').mkdir()
-    import upslope.all, upslope.inspection, matplotlib.pyplot, pandas, sklearn.ensemble   # what reading may import, it has
     sys.addaudithook(watch)
     builtins.input = lambda *_: 'n'
     result = dict(worked=[], failed={}, ran=[], refused=0)

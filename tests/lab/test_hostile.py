@@ -1,12 +1,11 @@
 "What comes from elsewhere is read and never run; what is old, foreign or damaged is told, and never becomes a result"
-import contextlib, io, json, os, random, resource, shutil, signal, sqlite3, subprocess, sys, time, warnings
+import contextlib, io, json, os, random, resource, shutil, sqlite3, subprocess, sys, time, warnings
 from pathlib import Path
 import pytest
 from torch import nn
 from upslope.core import UpslopeError
 from upslope.core.errors import StoreError
 from upslope.lab import Queue, Recipe, Store, Study
-from upslope.lab.recipe import FunctionText
 from upslope.lab.store import Config, key_of
 from upslope.lab.trust import TrustError
 
@@ -117,7 +116,6 @@ def test_a_model_whose_module_is_not_here_is_read_and_told_when_it_shall_run(tmp
 
 # --- to trust
 def test_what_came_by_a_merge_does_not_run_before_somebody_trusts_it(tmp_path):
-    make = f"import sys; sys.path.insert(0, {str(HERE)!r}); from test_hostile import *; small(Path(sys.argv[1])).run(workers=1, show=False)"
     (tmp_path/'theirs').mkdir()
     script = tmp_path/'theirs'/'make.py'
     script.write_text('''

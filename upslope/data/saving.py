@@ -34,15 +34,38 @@ def pack(value, tensors:dict, key:str='t'):
         return {'__dict__': [[pack(k, tensors, key), pack(v, tensors, key)] for k,v in value.items()]}
     raise ArgumentError('This is no plain data, and cannot be saved without code.', got=f'{type(value).__name__}: {value!r:.80}', need='numbers, strings, tensors, and lists, tuples and dictionaries of them')
 
+def _bad(why): return StoreError('What was saved here is no state.', got=why)
+
+_MARKS = '__tensor__', '__L__', '__tuple__', '__dict__'   # keys that stand for what JSON has not
+
 def unpack(value, tensors:dict):
-    "The value that was packed"
+    "The value that was packed; a `StoreError` if nothing was packed that way"
     if isinstance(value, list): return [unpack(o, tensors) for o in value]
     if not isinstance(value, dict): return value
-    if '__tensor__' in value: return tensors[value['__tensor__']].numpy() if value['numpy'] else tensors[value['__tensor__']]
-    if '__L__' in value: return L(unpack(o, tensors) for o in value['__L__'])
-    if '__tuple__' in value: return tuple(unpack(o, tensors) for o in value['__tuple__'])
-    if '__dict__' in value: return {unpack(k, tensors): unpack(v, tensors) for k,v in value['__dict__']}
-    return {k: unpack(v, tensors) for k,v in value.items()}
+    mark = next((m for m in _MARKS if m in value), None)
+    if mark == '__tensor__': return _tensor(value, tensors)
+    if mark is None: return {k: unpack(v, tensors) for k,v in value.items()}
+    if not isinstance(value[mark], list): raise _bad(f'{mark} holds {type(value[mark]).__name__}')
+    if mark == '__dict__': return _dict(value[mark], tensors)
+    return {'__L__': L, '__tuple__': tuple}[mark]([unpack(o, tensors) for o in value[mark]])
+
+def _tensor(value, tensors):
+    name,is_array = value['__tensor__'],value.get('numpy')
+    if not isinstance(name, str) or name not in tensors: raise _bad(f'a tensor {name!r:.40} that is not there')
+    if not isinstance(is_array, bool): raise _bad(f'tensor {name!r}: numpy={is_array!r:.40}')
+    if not is_array: return tensors[name]
+    try: return tensors[name].numpy()
+    except (TypeError, RuntimeError) as e: raise _bad(f'tensor {name!r}: no array of {tensors[name].dtype}') from e
+
+def _is_key(value): return value is None or isinstance(value, (bool, int, float, str)) or isinstance(value, tuple) and all(map(_is_key, value))
+def _dict(pairs, tensors):
+    found = {}
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2: raise _bad(f'no key and value: {pair!r:.40}')
+        key = unpack(pair[0], tensors)
+        if not _is_key(key): raise _bad(f'a key that is {type(key).__name__}')
+        found[key] = unpack(pair[1], tensors)
+    return found
 
 # %% ../../nbs/03-data/02_saving.ipynb #7a4cb0ed
 def _write(path, write):
@@ -58,17 +81,36 @@ def _write(path, write):
 
 def _digest(body, tensor_bytes): return hashlib.sha256(json.dumps(body, sort_keys=True).encode() + tensor_bytes).hexdigest()
 
+def _not_whole(why): return StoreError('What was saved here is not whole.', got=why)
+
 def _content(meta):
     "What the .json holds, or the error that says why it does not count"
-    def bad(why): return StoreError('What was saved here is not whole.', got=f'{meta.stem}: {why}')
-    try: content = json.loads(meta.read_text())
-    except FileNotFoundError as e: raise bad('the .json file is missing') from e
-    except (ValueError, UnicodeDecodeError) as e: raise bad('the .json file is cut off or changed') from e
+    def bad(why): return _not_whole(f'{meta.stem}: {why}')
+    try:
+        if not meta.exists(): raise bad('the .json file is missing')
+        if not meta.is_file(): raise bad('the .json is no ordinary file')
+        content = json.loads(meta.read_bytes())
+    except (ValueError, RecursionError) as e: raise bad('the .json file is cut off or changed') from e
+    except OSError as e: raise bad(f'the .json file cannot be read, {e.strerror}') from e
     if not isinstance(content, dict) or not {'format', 'sha256', 'state'} <= set(content): raise bad('the .json file is none of ours')
+    if content['format'] != 1: raise bad(f"format {content['format']!r:.20}, which this version does not know")
     return content
 
-def _fits(content, data): return data.exists() and _digest(content['state'], data.read_bytes()) == content['sha256']
+def _bytes_that_fit(content, data):
+    "The tensors' bytes, if the checksum says that they belong to this .json; None: they do not"
+    try:
+        tensor_bytes = data.read_bytes() if data.is_file() else None
+        fits = tensor_bytes is not None and _digest(content['state'], tensor_bytes) == content['sha256']
+    except (OSError, RecursionError, ValueError): return None
+    return tensor_bytes if fits else None
 
+def _is_waiting(meta, waiting):
+    "Do the tensors beside belong to the .json?"
+    if not waiting.exists() or not meta.exists(): return False
+    try: return _bytes_that_fit(_content(meta), waiting) is not None
+    except StoreError: return False
+
+# %% ../../nbs/03-data/02_saving.ipynb #d4e4115f
 def save_state(
     path,   # without suffix
     state,  # dicts, lists, tuples, numbers, texts and tensors
@@ -82,7 +124,7 @@ def save_state(
     except OSError as e: raise StoreError('The folder cannot be made.', got=f'{path.parent}: {e.strerror}', fix='another path') from e
     data,meta = path.with_suffix('.safetensors'),path.with_suffix('.json')
     waiting = data.with_name(data.name + '.new')
-    if waiting.exists() and meta.exists() and _fits(_content(meta), waiting): os.replace(waiting, data)   # the last writer was killed at its last step
+    if _is_waiting(meta, waiting): os.replace(waiting, data)   # the last writer was killed at its last step
     spare = waiting if meta.exists() else data
     _write(spare, lambda part: part.write_bytes(content))
     _write(meta, lambda part: part.write_text(json.dumps({'format': 1, 'sha256': _digest(body, content), 'state': body})))
@@ -92,13 +134,18 @@ def save_state(
 def load_state(
     path,  # without suffix, as given to `save_state`
 ):
-    "What `save_state` wrote, or a `StoreError` that says what is wrong with it"
-    from safetensors.torch import load_file
+    "What `save_state` wrote, or a `StoreError` that says what is wrong with it; no code is run, and nothing larger than the files is made"
+    from safetensors.torch import load
     path = Path(path)
     data,content = path.with_suffix('.safetensors'),_content(path.with_suffix('.json'))
-    found = next((d for d in (data, data.with_name(data.name + '.new')) if _fits(content, d)), None)
-    if found is None: raise StoreError('What was saved here is not whole.', got=f"{path.name}: {'the checksum is wrong; it is cut off or changed' if data.exists() else 'the .safetensors file is missing'}")
-    return unpack(content['state'], load_file(found))
+    places = data,data.with_name(data.name + '.new')
+    tensor_bytes = next((b for place in places if (b := _bytes_that_fit(content, place)) is not None), None)
+    if tensor_bytes is None:
+        raise _not_whole(f"{path.name}: {'the checksum is wrong; it is cut off or changed' if data.exists() else 'the .safetensors file is missing'}")
+    try: tensors = load(tensor_bytes)
+    except Exception as e: raise _not_whole(f'{path.name}: the .safetensors file holds no tensors, {str(e):.100}') from e   # whatever its reader says of it
+    try: return unpack(content['state'], tensors)
+    except RecursionError as e: raise _bad(f'{path.name}: too deeply nested') from e
 
 def peek(
     path,     # without suffix, as given to `save_state`
@@ -106,4 +153,6 @@ def peek(
 ):            # None: there is no such key
     "One value of a state, without reading its tensors, hence unchecked; a `StoreError` if the .json cannot be read"
     state = _content(Path(path).with_suffix('.json'))['state']
-    return unpack(state.get(key), {}) if isinstance(state, dict) else None
+    if not isinstance(state, dict): return None
+    try: return unpack(state.get(key), {})
+    except RecursionError as e: raise _bad(f'{path}: too deeply nested') from e

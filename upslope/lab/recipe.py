@@ -443,7 +443,8 @@ class Recipe:
         if not isinstance(own.get('data'), (str, FunctionText)): raise DataError('This recipe names no data.', got=f"data={own.get('data')!r:.60}", need='the name of a source, or a function that was written down')
         if not isinstance(own.get('model'), FunctionText): raise DataError('This recipe names no model.', got=f"model={own.get('model')!r:.60}", need='a function that was written down')
         recipe = cls.__new__(cls)
-        recipe.own,recipe.args,recipe.given = own,args,tuple(args)
+        order = [k for k in inspect.signature(Recipe).parameters if k in own]   # JSON has them by the alphabet
+        recipe.own,recipe.args,recipe.given = {k: own[k] for k in [*order, *own]},args,tuple(args)
         return recipe
 
     @property

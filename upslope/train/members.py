@@ -19,7 +19,7 @@ from fastai.callback.core import CancelFitException, event
 from fastai.callback.schedule import ParamScheduler
 from ..core.errors import ArgumentError, DataError
 from ..data.batches import Batches
-from .checkpoint import _callback_state, _load_callback
+from .fit_state import callback_state, load_callback
 from .learner import _handler
 from .logging import EpochLogger
 from .weights import FreezePlan, GradientNoise
@@ -118,7 +118,7 @@ class Member:
         "Everything that decides how it goes on; of a member in a slot with what its row holds"
         return dict(settings=repr(sorted(self.settings.items())), status=self.status, ended=self.ended, epoch=self.epoch, train_iter=self.train_iter, done=self.done, n_epoch=self.n_epoch, passes=self.batches.epoch, smooth=self.smooth, smooth_n=self.smooth_n,
                     rows=self.recorder.rows, losses=self.losses, row=self.row if row is None else row, state=self.state if state is None else state, saved=self.saved if saved is None else saved, now=self.now,
-                    callbacks=[[type(cb).__name__, _callback_state(cb)] for cb in self.cbs if not isinstance(cb, ParamScheduler)] if self.status == 'running' else [])
+                    callbacks=[[type(cb).__name__, callback_state(cb)] for cb in self.cbs if not isinstance(cb, ParamScheduler)] if self.status == 'running' else [])
     def load_state_dict(self, s):
         for k in ('status', 'ended', 'epoch', 'train_iter', 'done', 'n_epoch', 'smooth', 'smooth_n', 'losses', 'row', 'state', 'saved', 'now'): setattr(self, k, s[k])
         self.batches.epoch = s['passes']
@@ -132,7 +132,7 @@ class Member:
         self.status = 'queued'
     def load_callbacks(self):
         mine = [cb for cb in self.cbs if not isinstance(cb, ParamScheduler)]
-        for cb,(name,state) in zip(mine, self.loaded): _load_callback(cb, state)
+        for cb,(name,state) in zip(mine, self.loaded): load_callback(cb, state)
 
 # %% ../../nbs/04-train/19_members.ipynb #d7d2c4ba
 class _Pool:

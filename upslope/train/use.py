@@ -17,15 +17,16 @@ from pathlib import Path
 import torch
 from fastai.callback.core import CancelFitException, CancelValidException
 from fastai.callback.schedule import LRFinder as _LRFinder, ParamScheduler
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner as _FastaiLearner
 from fastcore.basics import getcallable, patch
 
 # %% ../../nbs/04-train/14_use.ipynb #ffd71968
 from ..core.errors import ArgumentError, DataError, ShapeError, unknown
 from ..data.batches import Batches
+from ..data.chance import first_batch, load_loader_state, loader_state, random_state, set_random_state
 from ..data.pipeline import Pipeline
 from ..data.saving import load_state, save_state
-from .checkpoint import _loader_state, _load_loader, random_state, set_random_state
 from .learner import Learner
 
 # %% ../../nbs/04-train/14_use.ipynb #0fb33694
@@ -112,7 +113,7 @@ def lr_find(self:Learner,
     weights = {k: v.detach().clone() for k,v in self.model.state_dict().items()}
     opt = self.opt.state_dict() if had_opt else None
     if opt is not None: opt = {k: ({i: {n: t.clone() if isinstance(t, torch.Tensor) else t for n,t in s.items()} for i,s in v.items()} if isinstance(v, dict) else [dict(g) for g in v]) for k,v in opt.items()} if hasattr(self.opt, 'opt') else opt
-    random,places = random_state(),[_loader_state(dl) for dl in self.dls.loaders]
+    random,places = random_state(),[loader_state(dl) for dl in self.dls.loaders]
     try:
         with self.no_bar(): self.fit(num_it//len(self.dls.train) + 1, cbs=LRFinder(start_lr, end_lr, num_it, stop_div))
     finally:
@@ -120,7 +121,7 @@ def lr_find(self:Learner,
         if had_opt: self.opt.load_state_dict(opt)
         else: self.opt = None
         for p in self.model.parameters(): p.grad = None
-        for dl,place in zip(self.dls.loaders, places): _load_loader(dl, place)
+        for dl,place in zip(self.dls.loaders, places): load_loader_state(dl, place)
         self.recorder.rows = rows
         set_random_state(random)
     lrs,losses = torch.tensor(self.recorder.lrs[num_it//10:-5]),torch.tensor([float(v) for v in self.recorder.losses[num_it//10:-5]])
@@ -194,3 +195,29 @@ def export_safely(self:Learner,
     save_state(path, dict(model=dict(self.model.state_dict()), pipeline=pipes[0], target_pipeline=pipes[1], classes=list(getattr(source, 'classes', ())), loss=loss,
                           about=dict(data=getattr(source, 'name', None), version=getattr(source, 'version', None), model=type(self.model).__name__)))
     return Path(path)
+
+# %% ../../nbs/04-train/14_use.ipynb #b10b3e4f
+def _one_row(loader, n_inp):
+    "The first row of a loader, as a loader of the kind that can be exported; None: its batches are not tensors with rows"
+    batch = first_batch(loader)
+    if not isinstance(batch, (tuple, list)) or not all(isinstance(t, torch.Tensor) and t.ndim for t in batch): return None
+    n = n_inp or max(1, len(batch) - 1)
+    row = [t[:1].detach().clone() for t in batch]
+    return Batches(tuple(row[:n]), tuple(row[n:]) or None, batch_size=1)
+
+@patch
+def export(self:Learner,
+    fname='export.pkl',  # in the Learner's `path`
+    **kwargs             # fastai's: `pickle_module`, `pickle_protocol`
+):
+    "fastai's: the Learner without its data and the optimizer's state as a pickle, which runs code when it is loaded; see `export_safely`"
+    dls,n_inp = self.dls,getattr(self.dls, 'n_inp', None)
+    loaders = getattr(dls, 'loaders', None) or []
+    if all(hasattr(dl, 'new') for dl in loaders): return _FastaiLearner.export(self, fname, **kwargs)
+    rows = [dl if hasattr(dl, 'new') else _one_row(dl, n_inp) for dl in loaders]
+    if any(row is None for row in rows):
+        raise DataError('This Learner cannot be exported with its loaders.', got=', '.join(type(dl).__name__ for dl,row in zip(loaders, rows) if row is None),
+                        need='batches that are tuples of tensors', fix="learn.export_safely('model')")
+    self.dls = DataLoaders(*rows, device=getattr(dls, 'device', None))
+    try: return _FastaiLearner.export(self, fname, **kwargs)
+    finally: self.dls = dls
