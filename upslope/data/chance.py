@@ -6,7 +6,8 @@ Docs: https://upslope.github.io/upslope/03-data/chance.html.md"""
 
 # %% auto #0
 __all__ = ['GENERATORS', 'generator_kind', 'new_generator', 'random_state', 'set_random_state', 'Places', 'batch_mark',
-           'plain_marks', 'speaks', 'loader_state', 'load_loader_state', 'untouched', 'first_batch', 'check_repeats']
+           'plain_marks', 'speaks', 'loader_state', 'trimmed', 'load_loader_state', 'untouched', 'first_batch',
+           'check_repeats']
 
 # %% ../../nbs/03-data/07_chance.ipynb #5a324dcd
 import hashlib, random
@@ -162,6 +163,18 @@ def loader_state(
     if speaks(loader): return dict(own=loader.state_dict(), generators=generators)
     changed = [path for path,(_, _, value) in places.plain.items() if base is None or path not in base or base[path] != _mark(value)]
     return dict(generators=generators, plain=[[list(path), _copied(places.plain[path][2])] for path in changed])
+
+
+def trimmed(
+    state,  # of `loader_state`, with all plain data
+    base,   # of `plain_marks`
+    later,  # a state of the same loader, taken later
+) -> dict:
+    "The state without the plain data that are those of `base` and still were in the later state"
+    if 'plain' not in state: return state
+    moved = {tuple(path) for path,_ in later.get('plain', ())}
+    def counts(path, value): return path in moved or path not in base or base[path] != _mark(value)
+    return {**state, 'plain': [[path, value] for path,value in state['plain'] if counts(tuple(path), value)]}
 
 # %% ../../nbs/03-data/07_chance.ipynb #97188a1e
 def _put(holder, name, value):
