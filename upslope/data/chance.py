@@ -217,23 +217,22 @@ def load_loader_state(
         else: raise DataError('The loader is another one than the one whose state was saved.', got=f'no {".".join(map(str, path))} in {type(loader).__name__}', need='a loader made the same way')
 
 # %% ../../nbs/03-data/07_chance.ipynb #c1a030d3
+def _entries(holder): return holder if isinstance(holder, dict) else getattr(holder, '__dict__', {})
+def _names(holder): return set() if _is_opaque(holder) else set(_entries(holder)) - {'_iterator'}
+
 @contextmanager
 def untouched(loader):
     "After the block, the loader and all global generators are as they were before"
     places,chance = Places(loader),random_state()
     plain = {path: _copied(place[2]) for path,place in places.plain.items()}
+    names = {path: _names(holder) for path,holder in places.holders.items()}
     generators = _generator_states(places)
     try: yield
     finally:
-        now = Places(loader)
-        for path in now.plain.keys() - plain.keys(): _forget(*now.plain[path][:2])
-        for path in now.generators.keys() - places.generators.keys(): _forget(*now.generators[path][:2])
+        for path,holder in places.holders.items():
+            for name in _names(holder) - names[path]: _entries(holder).pop(name)   # what was made meanwhile, a generator or what is kept for later
         load_loader_state(loader, dict(plain=[[path, value] for path,value in plain.items()], generators=generators))
         set_random_state(chance)
-
-def _forget(holder, name):
-    if isinstance(holder, dict): holder.pop(name, None)
-    elif hasattr(holder, '__dict__'): holder.__dict__.pop(name, None)
 
 def first_batch(loader):
     "The batch that comes next, which still comes; None: there is none"

@@ -192,6 +192,7 @@ def _remove(self:Checkpoint, path):
 @patch
 def _look_at_loaders(self:Checkpoint):
     "Refuse loaders whose chance cannot be kept; note what the others hold, and what the fit was asked to do"
+    getattr(self.learn.dls, 'n_inp', None)   # fastai looks at a row when it is first asked, and the row may draw random numbers
     for part,dl in zip(('train', 'valid'), self.learn.dls.loaders): check_repeats(dl, part)
     self.bases = [{} if speaks(dl) else plain_marks(dl) for dl in self.learn.dls.loaders]
     self.settings,self.first_batch = fit_settings(self.learn),None
