@@ -281,9 +281,8 @@ class Store:
             raise
 
     def _look_for_damage(self):
-        small = self.path.stat().st_size <= SMALL
-        self.check_types(numbers=small)
-        if small: self.check()
+        self.check_types(numbers=False)   # those that runs have logged are looked at when they are read
+        if self.path.stat().st_size <= SMALL: self.check()
         else: threading.Thread(target=self._check_beside, daemon=True).start()
 
     def _refuse_network(self, path, node):
@@ -394,7 +393,8 @@ class Store:
         reply = self.query('PRAGMA integrity_check(1)')[0]['integrity_check']
         if reply != 'ok': raise damaged(self.path, next((l for l in reply.splitlines() if not l.startswith('***')), reply))
 
-    def close(self): self.db.close()
+    def close(self):
+        with self.lock: self.db.close()   # not under the hands of another thread
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
     def __repr__(self):
@@ -452,11 +452,7 @@ def _check_beside(self:Store):
     with closing(connect(self.path, 30, way)) as db:
         try: reply = db.execute('PRAGMA integrity_check(1)').fetchone()[0]
         except sqlite3.DatabaseError as e: reply = str(e)
-    if reply in ('ok', 'interrupted', 'database is locked'):
-        try: return self.check_types()
-        except StoreError as e: self.damage = e if getattr(e, 'reason', None) == 'damaged' else None
-        except sqlite3.ProgrammingError: pass   # it was closed meanwhile
-        return
+    if reply in ('ok', 'interrupted', 'database is locked'): return
     self.damage = damaged(self.path, next((l for l in reply.splitlines() if not l.startswith('***')), reply))
 
 # %% ../../nbs/06-lab/01_store.ipynb #0fddc379
