@@ -132,6 +132,7 @@ def made(monkeypatch):
     monkeypatch.setattr(module, 'make_workers', Roomy)
     clock = type('', (), {**vars(time), 'sleep': lambda s: None})
     for m in (module, patience): monkeypatch.setattr(m, 'time', clock)
+    monkeypatch.setattr(module, 'BEAT', 0.)   # a sign of life whenever it can
     monkeypatch.setattr(worker, 'probe', lambda *_: None)
     monkeypatch.setattr(test_truth.Made, 'score', staticmethod(test_truth.truth))
     return test_truth
@@ -263,9 +264,9 @@ def calm(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     return numbers(folder/'s.db')
 
-@pytest.mark.parametrize('who', ['study', 'queue'])
-def test_a_disk_that_fills_and_is_freed(tmp_path, small_disk, calm, who):
-    "It waits, says so once, and ends with the table of a study that nothing happened to"
+@pytest.mark.parametrize('who, runs', [('study', 0), ('study', 1), ('queue', 1)])
+def test_a_disk_that_fills_and_is_freed(tmp_path, small_disk, calm, who, runs):
+    "As soon as the study has begun, or after its first run: it waits, says so once, and ends with the table of a study that nothing happened to"
     (tmp_path/'work.py').write_text(FULL)
     command = [sys.executable, str(tmp_path/'work.py')]
     path,output = small_disk/'s.db',tmp_path/'output'
@@ -277,10 +278,13 @@ def test_a_disk_that_fills_and_is_freed(tmp_path, small_disk, calm, who):
                 while not condition():
                     assert process.poll() is None and time.monotonic() < end, output.read_text()
                     time.sleep(.02)
-            def done(): return Store(path, check=False).query("SELECT count(*) n FROM run WHERE status='done'")[0]['n']
-            until(path.exists)
-            time.sleep(.5)
-            until(lambda: done() >= 1)
+            def begun():
+                try: store = Store(path, check=False, readonly=True)
+                except StoreError: return False   # it is just being made
+                with store:
+                    owned = store.query('SELECT 1 FROM study WHERE owner IS NOT NULL')
+                    return bool(owned) and store.query("SELECT count(*) n FROM run WHERE status='done'")[0]['n'] >= runs
+            until(lambda: path.exists() and begun())
             fill(small_disk/'filler')
             until(lambda: 'waits.' in output.read_text())
             time.sleep(3)   # in which its worker goes on until it has something that must be written

@@ -91,3 +91,16 @@ def test_two_inputs_without_names_are_saved_and_read(tmp_path):
     data = [torch.rand(2, 3), torch.rand(2, 3)]
     torch.testing.assert_close(load(tmp_path/'m')(data), model(data))
     assert [o.name for o in model.inputs] == ['input_layer', 'input_layer_1']
+
+@pytest.mark.parametrize('name', ['LSTM', 'GRU', 'SimpleRNN'])
+def test_a_recurrent_layer_refuses_pictures(name):
+    "PyTorch's kernel reads past the end of each row there: other memory, or no numbers at all, and no error"
+    import upslope.layers as layers
+    from upslope.core import ShapeError
+    make = getattr(layers, name)
+    for call in (make(12), layers.Sequential([make(12), layers.Dense(10)])):
+        with pytest.raises(ShapeError, match=r'Reshape\(\(8, 24\)\)'): call(torch.randn(4, 8, 8, 3))
+    built = make(12)
+    built(torch.randn(4, 8, 3))
+    with pytest.raises(ShapeError): built(torch.randn(4, 8, 8, 3))
+    with pytest.raises(ShapeError): layers.Bidirectional(make(12))(torch.randn(4, 8, 8, 3))

@@ -1,6 +1,6 @@
 """Files of models by strangers: none runs, imports or opens what it says, none costs more than it accounts for, and whatever is
 wrong in one is told in words.  The files are read in processes of their own, under an audit hook (hostile_files.py)."""
-import copy, hashlib, json, os, resource, subprocess, sys, types, zipfile
+import copy, hashlib, json, os, subprocess, sys, types, zipfile
 from pathlib import Path
 import h5py, numpy as np, pytest, torch
 from safetensors.torch import save_file
@@ -13,6 +13,12 @@ from upslope.layers import model as played
 from hostile_files import CODE, CPU_S, MARK, MEMORY_KB, parts, put, put_keras
 
 HERE = Path(__file__).resolve().parent
+
+def refusal(words, f, *args):
+    "The DataError of `f(*args)`, whose first line has the words (a later line may quote the test)"
+    with pytest.raises(DataError) as e: f(*args)
+    assert words in str(e.value).split('\n')[0], str(e.value)
+    return e.value
 
 # ---- Keras's archive, written by hand: no Keras is needed
 
@@ -127,8 +133,7 @@ def test_a_graph_that_is_none(graph, tmp_path):
     def refused(change, words):
         description = copy.deepcopy(good)
         change(description['config'])
-        with pytest.raises(DataError, match=words) as e: L.load(put(tmp_path/'evil', header, description, tensors))
-        return e.value
+        return refusal(words, L.load, put(tmp_path/'evil', header, description, tensors))
     assert isinstance(refused(lambda c: c.pop('inputs'), 'malformed').__cause__, KeyError)
     refused(lambda c: c['steps'][0].update(args={'tuple': [{'ref': 77}]}), 'reads what no step before')
     refused(lambda c: c['steps'].append(c['steps'][-1]), 'fill one slot')
@@ -141,26 +146,21 @@ def test_a_graph_that_is_none(graph, tmp_path):
         save_file({}, tmp_path/'evil', metadata=dict(upslope_model=text, sha256=data))
         with pytest.raises(DataError): L.load(tmp_path/'evil')
 
-@pytest.mark.parametrize('function,args', [('torch.bincount', dict(minlength=10**10)), ('torch.Tensor.new_full', dict(size=[10**5, 10**5], fill_value=1, device='cpu')), ('torch.Tensor.new_zeros', dict(size=[10**11], device='cpu')), ('torch.nn.functional.one_hot', dict(num_classes=10**10))])
-def test_a_function_cannot_ask_for_more_than_the_file_accounts_for(function, args, tmp_path):
-    x = L.Input((3,), batch_size=4, dtype='int64')
+@pytest.mark.parametrize('function,shape,args', [('torch.bincount', [None], dict(minlength=10**10)), ('torch.full_like', [None, 10**9], dict(fill_value=1, device='cpu')), ('torch.zeros_like', [None, 10**5, 10**6], dict(device='cpu'))])
+def test_a_function_cannot_ask_for_more_than_the_file_accounts_for(function, shape, args, tmp_path):
+    x = L.Input((3,), dtype='int64')
     L.Model(x, torch.relu(x)).save(tmp_path/'good')
     header,description,tensors = parts(tmp_path/'good')
-    step = steps(description)[0]
-    step['function'],step['kwargs'] = function,{'dict': [[k, v] for k, v in args.items()]}
-    if function == 'torch.bincount':   # of one axis
-        description['config']['inputs'][0]['batch_shape'] = [None]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    try: L.load(put(tmp_path/'evil', header, description, tensors))
-    except DataError: pass
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY_KB
+    steps(description)[0].update(function=function, kwargs={'dict': [[k, v] for k, v in args.items()]})
+    description['config']['inputs'][0]['batch_shape'] = shape
+    refusal('asks for a tensor that it does not account for', L.load, put(tmp_path/'evil', header, description, tensors))
 
 def test_an_archive_that_grows(keras_file, tmp_path):
     config = json.dumps(functional())
     with zipfile.ZipFile(tmp_path/'bomb', 'w', zipfile.ZIP_DEFLATED, compresslevel=9) as a:
         a.writestr('config.json', config + ' '*200_000_000)
         a.writestr('model.weights.h5', b'')
-    with pytest.raises(DataError, match='grows without measure: config.json'): L.load_keras(tmp_path/'bomb')
+    refusal('grows without measure: config.json', L.load_keras, tmp_path/'bomb')
 
 def test_weights_that_the_bytes_do_not_account_for(tmp_path):
     config,n = functional(60_000),60_000
@@ -171,20 +171,21 @@ def test_weights_that_the_bytes_do_not_account_for(tmp_path):
     with zipfile.ZipFile(path, 'w') as a:
         a.writestr('config.json', json.dumps(config))
         a.write(tmp_path/'m.h5', 'model.weights.h5')
-    with pytest.raises(DataError, match='more numbers than its bytes account for'): L.load_keras(path)
+    refusal('more numbers than its bytes account for', L.load_keras, path)
 
 @pytest.mark.parametrize('link', [lambda f, p: h5py.ExternalLink(str(p), 'secret'), lambda f, p: h5py.SoftLink('/layers/dense/vars/0')])
 def test_links_in_the_weights_are_not_followed(link, keras_file, tmp_path):
-    with h5py.File(tmp_path/'secret.h5', 'w') as f: f['secret'] = zeros(4, 3)
+    with h5py.File(tmp_path/'secret.h5', 'w') as f: f['secret'] = zeros(3)
     with zipfile.ZipFile(keras_file) as a: config,weights = a.read('config.json'),a.read('model.weights.h5')
     (tmp_path/'w.h5').write_bytes(weights)
     with h5py.File(tmp_path/'w.h5', 'r+') as f:
         del f['layers/dense/vars/1']
         f['layers/dense/vars/1'] = link(f, tmp_path/'secret.h5')
+        f['more'] = zeros(100)   # so that there is room for the weights
     with zipfile.ZipFile(tmp_path/'evil', 'w') as a:
         a.writestr('config.json', config)
         a.write(tmp_path/'w.h5', 'model.weights.h5')
-    with pytest.raises(DataError, match='links are not followed'): L.load_keras(tmp_path/'evil')
+    refusal('links are not followed', L.load_keras, tmp_path/'evil')
 
 # ---- nothing that a file names is opened or imported
 
@@ -195,7 +196,7 @@ def test_a_path_of_a_vocabulary_is_not_opened(cls, tmp_path):
     if cls is not L.IntegerLookup: assert cls(vocabulary=str(path)).get_vocabulary()[-1] == '2'   # one's own is
     cls(vocabulary=[1, 2] if cls is L.IntegerLookup else ['1', '2']).save(tmp_path/'good')
     header,description,tensors = parts(tmp_path/'good')
-    with pytest.raises(DataError, match='opens no file'): L.load(put(tmp_path/'evil', header, changed(description, ['config', 'vocabulary'], str(path)), tensors))
+    refusal('opens no file', L.load, put(tmp_path/'evil', header, changed(description, ['config', 'vocabulary'], str(path)), tensors))
 
 @pytest.mark.parametrize('name', ['os:system', 'posix:system', 'subprocess:Popen', 'builtins:exec', 'torch:load', 'torch.hub:load', 'torch:compile', 'torch.nn:os', 'upslope.core.specs:importlib', 'upslope.core.specs:Path.unlink', 'upslope.__main__:main', 'numpy:load', 'fastcore.xtras:run', 'this_is_no_module:f', ':', '', 'os', None, 3])
 def test_a_spec_names_parts_of_compositions_only(name):
@@ -205,7 +206,7 @@ def test_a_spec_names_parts_of_compositions_only(name):
 def test_a_spec_imports_nothing(tmp_path, monkeypatch):
     (tmp_path/'lying_in_wait.py').write_text('raise SystemExit("it was imported")')
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(DataError, match='has not imported'): from_spec('function = "lying_in_wait:f"')
+    refusal('has not imported', from_spec, 'function = "lying_in_wait:f"')
 
 def test_a_module_of_ones_own_is_named_when_it_is_imported(monkeypatch):
     own = types.ModuleType('module_of_ones_own')

@@ -6,7 +6,8 @@ Docs: https://upslope.github.io/upslope/03-data/chance.html.md"""
 
 # %% auto #0
 __all__ = ['GENERATORS', 'generator_kind', 'new_generator', 'random_state', 'set_random_state', 'Places', 'batch_mark',
-           'plain_marks', 'speaks', 'loader_state', 'load_loader_state', 'untouched', 'first_batch', 'check_repeats']
+           'plain_marks', 'speaks', 'loader_state', 'trimmed', 'load_loader_state', 'untouched', 'first_batch',
+           'check_repeats']
 
 # %% ../../nbs/03-data/07_chance.ipynb #5a324dcd
 import hashlib, random
@@ -163,6 +164,18 @@ def loader_state(
     changed = [path for path,(_, _, value) in places.plain.items() if base is None or path not in base or base[path] != _mark(value)]
     return dict(generators=generators, plain=[[list(path), _copied(places.plain[path][2])] for path in changed])
 
+
+def trimmed(
+    state,  # of `loader_state`, with all plain data
+    base,   # of `plain_marks`
+    later,  # a state of the same loader, taken later
+) -> dict:
+    "The state without the plain data that are those of `base` and still were in the later state"
+    if 'plain' not in state: return state
+    moved = {tuple(path) for path,_ in later.get('plain', ())}
+    def counts(path, value): return path in moved or path not in base or base[path] != _mark(value)
+    return {**state, 'plain': [[path, value] for path,value in state['plain'] if counts(tuple(path), value)]}
+
 # %% ../../nbs/03-data/07_chance.ipynb #97188a1e
 def _put(holder, name, value):
     "Set an entry of a dictionary or list, or an attribute, past what a class does when it is set"
@@ -204,23 +217,22 @@ def load_loader_state(
         else: raise DataError('The loader is another one than the one whose state was saved.', got=f'no {".".join(map(str, path))} in {type(loader).__name__}', need='a loader made the same way')
 
 # %% ../../nbs/03-data/07_chance.ipynb #c1a030d3
+def _entries(holder): return holder if isinstance(holder, dict) else getattr(holder, '__dict__', {})
+def _names(holder): return set() if _is_opaque(holder) else set(_entries(holder)) - {'_iterator'}
+
 @contextmanager
 def untouched(loader):
     "After the block, the loader and all global generators are as they were before"
     places,chance = Places(loader),random_state()
     plain = {path: _copied(place[2]) for path,place in places.plain.items()}
+    names = {path: _names(holder) for path,holder in places.holders.items()}
     generators = _generator_states(places)
     try: yield
     finally:
-        now = Places(loader)
-        for path in now.plain.keys() - plain.keys(): _forget(*now.plain[path][:2])
-        for path in now.generators.keys() - places.generators.keys(): _forget(*now.generators[path][:2])
+        for path,holder in places.holders.items():
+            for name in _names(holder) - names[path]: _entries(holder).pop(name)   # what was made meanwhile, a generator or what is kept for later
         load_loader_state(loader, dict(plain=[[path, value] for path,value in plain.items()], generators=generators))
         set_random_state(chance)
-
-def _forget(holder, name):
-    if isinstance(holder, dict): holder.pop(name, None)
-    elif hasattr(holder, '__dict__'): holder.__dict__.pop(name, None)
 
 def first_batch(loader):
     "The batch that comes next, which still comes; None: there is none"

@@ -249,9 +249,16 @@ class RNN(Layer):
     def states(self): return self._kept
     def build(self, input_shape, initial_state_shape=None):
         if len(input_shape) < 3: raise ShapeError(f'{self.who} needs steps.', got=f'x {tuple(input_shape)}', need='(batch, steps, features)')
+        if hasattr(self.cell, 'fused') and len(input_shape) > 3: raise self._too_many_axes(input_shape)
         if isinstance(self.cell, Layer) and not self.cell.built: self.cell.build(Shape((input_shape[0], *input_shape[2:])))
         self.input_spec = InputSpec(rank=len(input_shape), axes={-1: input_shape[-1]}, why=f'because {self.cell.who} was built for it') if isinstance(self.cell, Layer) else None
         self._fused = self.cell.fused() if hasattr(self.cell, 'fused') and self.compute_dtype == torch.float32 else None
+
+    def _too_many_axes(self, shape):
+        "The error for pictures and the like: the kernel would read past the end of each row, and say nothing"
+        features = None if None in shape[2:] else math.prod(shape[2:])
+        fix = f'Reshape(({shape[1]}, {features}))' if features and shape[1] else 'Reshape((steps, features))'
+        return ShapeError(f'{self.who} runs over one axis of steps.', got=f'x {tuple(shape)}', need='(batch, steps, features)', fix=f'{fix} before it')
 
     def get_initial_state(self, batch_size): return _initial_state(self.cell, batch_size)
     def stated(self):
@@ -266,7 +273,7 @@ class RNN(Layer):
 
     def forward(self, x, initial_state=None, mask=None, training=None):
         training = self.training if training is None else training
-        if self._fused is not None and x.shape[-1] != self.cell._parameters['weight'].shape[-1]: self.check(x.shape)   # PyTorch's kernels read on beyond the end of a row, and say nothing
+        if self._fused is not None and (x.ndim != 3 or x.shape[-1] != self.cell._parameters['weight'].shape[-1]): self.check(x.shape)   # PyTorch's kernels read on beyond the end of a row, and say nothing
         if initial_state is None:
             if self._fused is not None and mask is None and not self.stateful and not self.return_state and not (training and (self.cell.dropout or self.cell.recurrent_dropout)) and x.shape[1] and not _in_vmap(x, self.cell._parameters['weight']): return self._short_way(x, training)
             initial_state = self._first_state(x)

@@ -20,7 +20,7 @@ from fastcore.basics import patch
 
 # %% ../../nbs/04-train/09_checkpoint.ipynb #c16f34e9
 from ..core.errors import ArgumentError, DataError, StoreError, explain, unknown
-from ..data.chance import batch_mark, check_repeats, load_loader_state, loader_state, plain_marks, random_state, set_random_state, speaks
+from ..data.chance import batch_mark, check_repeats, load_loader_state, loader_state, plain_marks, random_state, set_random_state, speaks, trimmed
 from ..data.saving import load_state, peek, save_state
 from .fit_state import check_same, differences, fit_settings, fit_state, load_fit_state, reading_state
 from .metrics import lower_is_better
@@ -108,7 +108,7 @@ class Checkpoint(Callback):
         if self.found is not None: self._go_on(*found)
     def before_train(self):
         learn,found = self.learn,self.found
-        self.random_at_start,self.loader_at_start = random_state(),loader_state(learn.dls.train, self.bases[0])
+        self.random_at_start,self.loader_at_start = random_state(),loader_state(learn.dls.train)
         self.found = None
         in_the_middle = found is not None and found['iter'] is not None
         if in_the_middle:
@@ -137,8 +137,10 @@ class Checkpoint(Callback):
     def _save(self, iter, stopped=False):
         learn = self.learn
         name = f"step-{learn.train_iter:08d}-{'a' if iter is not None else 'z'}"
-        self.write(name, dict(fit=fit_state(learn, skip=[self], bases=self.bases), settings=self.settings, epoch=learn.epoch, iter=iter, stopped=stopped,
-                              random_at_start=self.random_at_start, loader_at_start=self.loader_at_start, first_batch=self.first_batch,
+        fit = fit_state(learn, skip=[self], bases=self.bases)
+        start = trimmed(self.loader_at_start, self.bases[0], fit['loaders'][0])
+        self.write(name, dict(fit=fit, settings=self.settings, epoch=learn.epoch, iter=iter, stopped=stopped,
+                              random_at_start=self.random_at_start, loader_at_start=start, first_batch=self.first_batch,
                               processes=n_processes(), checkpoint=dict(best=self.best)))
         self.last_time = time.monotonic()
     def __repr__(self): return f'Checkpoint({str(self.path)!r})'
@@ -190,6 +192,7 @@ def _remove(self:Checkpoint, path):
 @patch
 def _look_at_loaders(self:Checkpoint):
     "Refuse loaders whose chance cannot be kept; note what the others hold, and what the fit was asked to do"
+    getattr(self.learn.dls, 'n_inp', None)   # fastai looks at a row when it is first asked, and the row may draw random numbers
     for part,dl in zip(('train', 'valid'), self.learn.dls.loaders): check_repeats(dl, part)
     self.bases = [{} if speaks(dl) else plain_marks(dl) for dl in self.learn.dls.loaders]
     self.settings,self.first_batch = fit_settings(self.learn),None
