@@ -95,6 +95,21 @@ def test_fifty_kills(tmp_path):
     print(f'{projects} whole projects, {asides} left aside')
     assert projects and asides, 'the kills came at no interesting moment'
 
+def test_nobody_sees_half_a_project(tmp_path):
+    "Whoever looks while projects are made sees whole ones only"
+    files = len(project_files('p', 'killed', 'USER'))
+    process = subprocess.Popen([sys.executable, '-c', WORK, str(tmp_path), 'x'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout.readline() == 'ready\n'
+        seen,end = {},time.monotonic() + 120
+        while len(seen) < 30 and time.monotonic() < end:
+            for name in os.listdir(tmp_path):
+                if not name.startswith('.') and name not in seen: seen[name] = sum(p.is_file() for p in (tmp_path/name).rglob('*'))
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(seen) >= 30 and set(seen.values()) == {files}, seen
+
 def test_only_the_dead_are_swept(tmp_path):
     alive = subprocess.Popen([sys.executable, '-c', 'import time; print("ready", flush=True); time.sleep(60)'], stdout=subprocess.PIPE)
     try:

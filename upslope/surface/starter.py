@@ -9,7 +9,7 @@ __all__ = ['FILES', 'NOTEBOOKS', 'IMPORTED_AS', 'NEIGHBOURS', 'FOLDERS', 'as_lin
            'notebook', 'project_files', 'sweep', 'new_project']
 
 # %% ../../nbs/13-surface/03_starter.ipynb #65df586d
-import json, keyword, os, re, secrets, shutil, socket, sys, unicodedata
+import errno, json, keyword, os, re, secrets, shutil, socket, sys, unicodedata
 from hashlib import blake2s
 from importlib import metadata
 from importlib.util import find_spec
@@ -285,6 +285,7 @@ def new_project(
     if os.path.lexists(root): raise ArgumentError('There is something of that name; nothing was changed.', got=str(root), fix=f'upslope new {name}2')
     aside = _aside(root)
     try:
+        if os.path.isfile(root.parent): raise NotADirectoryError(errno.ENOTDIR, 'Not a directory')
         root.parent.mkdir(parents=True, exist_ok=True)
         sweep(root.parent)
         _write(aside, root, texts)
