@@ -1,5 +1,5 @@
 "What all tests share: the project's folder and its tools, a browser"
-import re, shutil, sys
+import atexit, os, re, shutil, sys, tempfile
 from collections import Counter
 from pathlib import Path
 import pytest
@@ -8,6 +8,10 @@ from hypothesis import HealthCheck, settings
 # A run of the tests says tomorrow what it says today, also on a slow machine. New examples: pytest --hypothesis-profile=default
 settings.register_profile('repeatable', derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('repeatable')
+
+# What the lab remembers as trusted is the user's; the tests have a memory of their own, and so have the processes that they start
+os.environ['XDG_STATE_HOME'] = tempfile.mkdtemp(prefix='upslope-state-')
+atexit.register(shutil.rmtree, os.environ['XDG_STATE_HOME'], ignore_errors=True)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))

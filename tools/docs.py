@@ -114,6 +114,9 @@ def meanings(symbol):
     said, common = comments(symbol), shared((symbol.__module__ or '').partition('.')[2].partition('.')[0]) if hasattr(symbol, '__module__') else {}
     for base in symbol.__mro__[1:] if isinstance(symbol, type) else ():
         if base.__module__.startswith(f"{INI['lib_name']}.") and '__init__' in vars(base): said = {**comments(base), **said}
+    cell = getattr(symbol, 'cell_class', None)   # a recurrent layer hands its arguments to a cell
+    for base in cell.__mro__ if isinstance(cell, type) else ():
+        if base.__module__.startswith(f"{INI['lib_name']}.") and '__init__' in vars(base): said = {**comments(base), **said}
     given = {p.name: '' if p.default is p.empty else f'`{cell_of(show(p.default))}`' for p in parameters(symbol)[0]}
     for name in given:
         if name not in said and (like := name if name in common else next((pattern for pattern in common if fnmatch(name, pattern)), None)): said[name] = common[like]

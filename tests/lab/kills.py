@@ -1,22 +1,29 @@
-"""kill -9 at random moments: training with checkpoints, store creation, migration, bare logging, checkpoints, artefacts.
+"""Ends at random moments: kill -9, SIGTERM, SIGHUP and Ctrl-C.
+
+In forked children: training with checkpoints, groups, store creation, migration, merges, bare logging, checkpoints, artefacts. In processes of their own, with workers: studies with halving, queues.
 
   python tests/lab/kills.py 500                so many kills, spread over the scenes; prints what was found, fails at the first loss
   python tests/lab/kills.py 500 training       the share of one scene, or of several
+  python tests/lab/kills.py 50 each studying   so many of each scene that is named; of all, if none is
 
 A parent that has loaded everything forks a child for each trial; the child says what the store has acknowledged, through a pipe.
 Only kills of a child that still lived count; a scene goes on until it has had its share of them.
 """
-import json, os, random, shutil, signal, sqlite3, sys, time
+import json, os, random, shutil, signal, sqlite3, subprocess, sys, time
 from functools import partial
 from pathlib import Path
 from torch import nn
 from upslope.lab import Recipe, Store
 from upslope.lab.design import Variant, to_config
-from upslope.lab.store import APPLICATION, LAYOUTS, SCHEMA, Config
+from upslope.lab.store import APPLICATION, LAYOUTS, SCHEMA, Config, key_of
 from upslope.lab.worker import execute, work_on
 from upslope.data.saving import load_state, save_state
 
+KEY = key_of('{}')   # of the recipe in stores that hold no other
+
 def dense(width=8, dropout=.1): return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.Dropout(dropout), nn.LazyLinear(10))
+
+def net(width=8, rate=.1): return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Dropout(rate), nn.Linear(width, 10))   # such as can be stacked
 
 def fork(scene, *args):
     "(pid, file of what the child says) of a child that does `scene`"
@@ -25,18 +32,22 @@ def fork(scene, *args):
     if pid: os.close(w); return pid, os.fdopen(r)
     os.close(r)
     def say(*words): os.write(w, (json.dumps(words) + '\n').encode())   # whole or not at all: shorter than a page
+    signal.signal(signal.SIGINT, signal.default_int_handler)   # who is started in the background has it ignored
     try: scene(say, *args)
+    except KeyboardInterrupt: say('interrupted')
     except BaseException as e: say('error', f'{type(e).__name__}: {e}')
     os._exit(0)
 
-def killed(scene, args, after_s, from_word):
+ENDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+def killed(scene, args, after_s, from_word, end=signal.SIGKILL):
     "What a child acknowledged that was killed so long after it began, or after it said `from_word`, and whether it was still alive"
     pid,said = fork(scene, *args)
     early = []
     while from_word and not any(from_word in o for o in early) and (line := said.readline()): early.append(line)
     time.sleep(after_s)
     alive = os.waitpid(pid, os.WNOHANG) == (0, 0)
-    if alive: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+    if alive: os.kill(pid, end); os.waitpid(pid, 0)
     lines = early + said.read().splitlines()
     said.close()
     words = [json.loads(o) for o in lines]
@@ -60,6 +71,19 @@ def train(say, path):
             work_on(store, claim, {}, checkpoint_s=1e-6)
             say('done', claim.run)
 
+def group(say, path):
+    "A worker that trains the runs of a family together"
+    from upslope.lab.planner import Planner, work
+    log = Store.log_rows
+    def log_and_say(store, rows):
+        reply = log(store, rows)
+        for c, epoch, values in rows: say('logged', c.run, epoch, values)
+        return reply
+    Store.log_rows = log_and_say   # in the child alone
+    with Store(path) as store: store.requeue('s')
+    say('open')
+    work(path, 's', checkpoint_s=0., planner=Planner('population'))
+
 class Slow(sqlite3.Connection):
     "A moment before each statement, so that most kills fall between two of them"
     def execute(self, *args): time.sleep(.001); return super().execute(*args)
@@ -68,7 +92,16 @@ def create(say, paths):
     "Stores made, or brought up to date, one after the other"
     sqlite3.connect = partial(sqlite3.connect, factory=Slow)   # in the child alone
     for path in paths:
-        with Store(path) as store: say('open', path.name); store.declare('s', [Config('c', 'k', '{}')], [0], {}); say('declared', path.name)
+        with Store(path) as store: say('open', path.name); store.declare('s', [Config('c', '{}')], [0], {}); say('declared', path.name)
+
+def merge(say, pairs):
+    "Stores taken over by others, one after the other"
+    sqlite3.connect = partial(sqlite3.connect, factory=Slow)   # in the child alone
+    for path, other in pairs:
+        with Store(path) as store:
+            say('open', path.name)
+            store.merge(other)
+            say('merged', path.name)
 
 def log(say, path):
     "Transactions of twenty rows, as fast as they go"
@@ -102,18 +135,37 @@ def old_store(path, runs=40):
     db = sqlite3.connect(path)
     db.executescript(LAYOUTS[0] + f'PRAGMA application_id={APPLICATION}; PRAGMA user_version=1; PRAGMA journal_mode=WAL;')
     db.execute("INSERT INTO study VALUES ('s', '{}', 1., NULL, NULL)")
-    db.execute("INSERT INTO recipe VALUES ('k', '{}')")
-    db.execute("INSERT INTO config VALUES ('s', 0, 0, 'c', 'k', 'model', NULL, NULL)")
+    db.execute("INSERT INTO recipe VALUES (?, '{}')", (KEY,))
+    db.execute("INSERT INTO config VALUES ('s', 0, 0, 'c', ?, 'model', NULL, NULL)", (KEY,))
     for run in range(1, runs+1):
-        db.execute("INSERT INTO run (id, study, recipe, seed, status, created) VALUES (?, 's', 'k', ?, 'done', 1.)", (run, run))
+        db.execute("INSERT INTO run (id, study, recipe, seed, status, created) VALUES (?, 's', ?, ?, 'done', 1.)", (run, KEY, run))
         db.executemany('INSERT INTO metric VALUES (?,?,?,?)', [(run, 'a', e, run + e/100) for e in range(100)])
     db.commit(); db.close()
+
+LEADING = """
+import sys
+from upslope.lab import Halving, Queue, Recipe, Study
+def dense(width=8):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.LazyLinear(10))
+if __name__ == '__main__':
+    path,who = sys.argv[1:]
+    recipe = Recipe('digits', dense, epochs=6, lr=1e-2)
+    if who == 'study':
+        study = Study('s', recipe, dict(width=[2, 4, 16]), seeds=3, baselines=None, store=path)
+        study.run(workers=2, threads=1, checkpoint_s=.05, halving=Halving(first=1, factor=2))
+    else:
+        queue = Queue(path)
+        there = {r['study'] for r in queue.store.query('SELECT study FROM queue')}
+        for name in {'a', 'b'} - there: queue.add(Study(name, recipe, dict(width=[4]), seeds=2, baselines=None, store=queue.store), workers=2, threads=1, engine='loop', checkpoint_s=.05)
+        queue.run()
+"""
 
 # --- the trials, in the parent
 class Kills:
     def __init__(self, folder, seed=0): self.folder,self.chance,self.count,self.trials,self.facts = Path(folder),random.Random(seed),{},{},{}
-    def kill(self, name, scene, args, low, high, from_word=None):
-        words,alive = killed(scene, args, self.chance.uniform(low, high), from_word)
+    def kill(self, name, scene, args, low, high, from_word=None, ends=(signal.SIGKILL,)):
+        words,alive = killed(scene, args, self.chance.uniform(low, high), from_word, self.chance.choice(ends))
         self.count[name] = self.count.get(name, 0) + alive
         self.trials[name] = self.trials.get(name, 0) + 1
         return words
@@ -163,6 +215,136 @@ class Kills:
         stages = self.facts.setdefault(f'{name}, killed at', {})
         stages[stage] = stages.get(stage, 0) + 1
 
+    def grouping(self, n):
+        "Three learning rates, two seeds, as a population, until it is done; then anew"
+        recipe = Recipe('digits', net, epochs=12, lr=1e-2)
+        configs = [to_config(Variant(f'lr={lr}', recipe.but(lr=lr)), 0) for lr in (.001, .01, .03)]
+        def declared(name):
+            with Store(self.folder/name) as s: s.declare('s', configs, [0, 1], {})
+            return self.folder/name
+        def numbers(path):
+            with Store(path) as s: return s.runs('s').drop(columns='seconds'), len(s.history('s'))
+        calm = declared('group-calm.db')
+        killed(group, (calm,), 0, 'no such word')
+        rows,logged = numbers(calm)
+        assert set(rows.status) == {'done'} and set(rows.engine) == {'population'}, [Store(calm).run(1).reason, *rows.engine]
+        while self.more('grouping', n):
+            path,said = declared(f"group-{self.trials.get('grouping', 0)}.db"),{}
+            while self.more('grouping', n):
+                words = self.kill('grouping', group, (path,), 0, .6, from_word=self.chance.choice(['open', 'open', 'logged']), ends=ENDS)
+                for word, *rest in words:
+                    if word == 'logged': said[rest[0], rest[1]] = rest[2]
+                with self.opened(path) as store:
+                    self._logged(store, said)
+                    if set(store.runs('s').status) == {'done'}: break
+            killed(group, (path,), 0, 'no such word')
+            with self.opened(path) as store: assert self._logged(store, said) == len(said), 'an epoch that was acknowledged is lost'
+            torn,n_logged = numbers(path)
+            assert set(torn.status) == {'done'} and n_logged == logged
+            numeric = rows.select_dtypes('number').columns
+            off = (torn[numeric] - rows[numeric]).abs().max(axis=1)
+            together = torn.engine == 'population'   # the last one that is left is trained alone, from its beginning: the same but for rounding
+            assert (off[together] < 1e-9).all() and (off < 1e-6).all(), f'not as if nobody had been killed: {[*zip(torn.run, torn.engine, off)]}'
+
+    def _logged(self, store, said):
+        "How many of the epochs that were acknowledged are there; an error if one has other numbers"
+        n = 0
+        for (run, epoch), values in said.items():
+            there = {r['name']: r['value'] for r in store.query('SELECT name, value FROM metric WHERE run=? AND epoch=?', run, epoch)}
+            if not there: continue   # of a run that was begun anew, alone: it is on its way there
+            assert there.keys() == values.keys() and all(abs(there[k] - v) < 1e-6 for k, v in values.items()), f'run {run}, epoch {epoch}'
+            n += 1
+        return n
+
+    def merging(self, n):
+        "Two stores with runs of their own and some in common"
+        def made(name, runs):
+            old_store(self.folder/name, 40)
+            with Store(self.folder/name) as s:
+                with s.transaction() as db:
+                    for table, column in (('metric', 'run'), ('run', 'id')): db.execute(f"DELETE FROM {table} WHERE {column} NOT IN ({','.join(map(str, runs))})")
+                s.query('PRAGMA wal_checkpoint(TRUNCATE)')
+            return self.folder/name
+        a,b = made('merge-a.db', range(1, 26)),made('merge-b.db', range(16, 41))
+        while self.more('merging', n):
+            pairs = []
+            for i in range(10):
+                pairs.append((self.folder/f"merge-{self.trials.get('merging', 0)}-{i}.db", b))
+                shutil.copyfile(a, pairs[-1][0])
+            said = {(w, *r) for w, *r in self.kill('merging', merge, (pairs,), 0, .15, from_word=self.chance.choice(['open', 'merged']), ends=ENDS)}
+            for path, other in pairs[:len(said)//2 + 2]:
+                with self.opened(path) as store:
+                    seeds = {r['seed'] for r in store.query('SELECT seed FROM run')}
+                    assert seeds == set(range(1, 41)) or ('merged', path.name) not in said and seeds == set(range(1, 26)), 'half a merge'
+                    store.merge(other)
+                    assert store.query('SELECT count(*) n, sum(value) s FROM metric')[0] == dict(n=4000, s=sum(r + e/100 for r in range(1, 41) for e in range(100)))
+            for path, _ in pairs:
+                for p in self.folder.glob(f'{path.name}*'): p.unlink()
+
+    def studying(self, n): self._leading('studying', n, 'study')
+    def queueing(self, n): self._leading('queueing', n, 'queue')
+
+    def _leading(self, name, n, who):
+        "A process that leads two workers, begun again after each kill, until its studies are done; then anew"
+        script = self.folder/f'leading_{who}.py'
+        script.write_text(LEADING)
+        began = time.monotonic()
+        calm = self.folder/f'{who}-calm.db'
+        code = self._lead(script, calm, who).wait(timeout=300)
+        whole = time.monotonic() - began
+        assert code == 0, (self.folder/'output').read_text()
+        reference = self._table(calm)
+        self.facts[f'{name}, undisturbed'] = f'{len(reference)} runs in {whole:.0f} s'
+        while self.more(name, n):
+            path = self.folder/f'{who}-{self.trials.get(name, 0)}.db'
+            done = {}
+            while self.more(name, n):
+                process = self._lead(script, path, who)
+                time.sleep(self.chance.uniform(0, 1.1*whole))
+                workers = self._workers(path)
+                end = self.chance.choice(ENDS)
+                alive = process.poll() is None
+                if alive: process.send_signal(end)
+                process.wait(timeout=60)
+                self.count[name] = self.count.get(name, 0) + alive
+                self.trials[name] = self.trials.get(name, 0) + 1
+                ends = self.facts.setdefault(f'{name}, ends', {})
+                if alive: ends[end.name] = ends.get(end.name, 0) + 1
+                assert alive or process.returncode == 0, (self.folder/'output').read_text()
+                self._none_left(path, workers)
+                if not path.exists(): continue
+                with self.opened(path) as store: now = {(r['study'], r['recipe'], r['seed']): (r['attempt'], r['finished']) for r in store.query("SELECT * FROM run WHERE status IN ('done', 'stopped')")}
+                assert done.items() <= now.items(), 'a run that was done is lost, or was done again'
+                done = now
+                if not alive: break
+            assert self._lead(script, path, who).wait(timeout=300) == 0, (self.folder/'output').read_text()
+            assert self._table(path) == reference, 'not as if nobody had been killed'
+            self._none_left(path, [])
+
+    def _lead(self, script, path, who):
+        with (self.folder/'output').open('w') as output:
+            return subprocess.Popen([sys.executable, str(script), str(path), who], stdout=output, stderr=output, cwd=self.folder,
+                                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    def _workers(self, path):
+        "Processes whose command line names the store"
+        found = []
+        for p in Path('/proc').glob('[0-9]*'):
+            try: words = (p/'cmdline').read_bytes().split(b'\0')
+            except OSError: continue
+            if b'upslope.lab.planner' in words and str(path.resolve()).encode() in words: found.append(p)
+        return found
+    def _none_left(self, path, workers):
+        "An error if a worker outlives the process that started it by twenty seconds"
+        until = time.monotonic() + 20
+        while left := self._workers(path):
+            assert time.monotonic() < until, f'{len(left)} workers are left'
+            time.sleep(.05)
+    def _table(self, path):
+        with Store(path) as store:
+            store.check()
+            rows = [[(k, v) for k, v in r.items() if k not in ('run', 'seconds')] for study in store.studies for r in store.runs(study).sort_values(['config', 'seed']).to_dict('records')]
+            return sorted(map(repr, rows))
+
     def creating(self, n):
         while self.more('creating', n):
             paths = [self.folder/f"new-{self.trials.get('creating', 0)}-{i}.db" for i in range(1000)]
@@ -171,7 +353,7 @@ class Kills:
             for path in paths[:len(said)//2 + 2]:
                 with self.opened(path) as store:
                     assert store.version == SCHEMA and (('declared', path.name) not in said or store.studies == ['s'])
-                    store.declare('t', [Config('c', 'k', '{}')], [0], {})
+                    store.declare('t', [Config('c', '{}')], [0], {})
             for p in self.folder.glob('new-*'): p.unlink()
 
     def migrating(self, n):
@@ -180,12 +362,12 @@ class Kills:
         while self.more('migrating', n):
             paths = [self.folder/f"old-{self.trials.get('migrating', 0)}-{i}.db" for i in range(10)]
             for path in paths: shutil.copyfile(template, path)
-            said = {(w, *r) for w, *r in self.kill('migrating', create, (paths,), 0, .1, from_word=self.chance.choice([None, 'open', 'declared']))}
+            said = {(w, *r) for w, *r in self.kill('migrating', create, (paths,), 0, .1, from_word=self.chance.choice([None, 'open', 'declared']), ends=ENDS)}
             self._stage('migrating', paths, said)
             for path in paths[:len(said)//2 + 2]:
                 with self.opened(path) as store:
                     assert store.version == SCHEMA and store.query('SELECT count(*) n, sum(value) s FROM metric')[0] == dict(n=4000, s=sum(r + e/100 for r in range(1, 41) for e in range(100)))
-                    assert ('declared', path.name) not in said or store.query("SELECT count(*) n FROM run WHERE recipe='k' AND seed=0")[0]['n'] == 1
+                    assert ('declared', path.name) not in said or store.query("SELECT count(*) n FROM run WHERE recipe=? AND seed=0", KEY)[0]['n'] == 1
                 kept = sqlite3.connect(path.with_name(path.name + '.v1'))
                 assert kept.execute('SELECT count(*) FROM metric').fetchone() == (4000,) and kept.execute('PRAGMA user_version').fetchone() == (1,)
                 kept.close()
@@ -194,7 +376,7 @@ class Kills:
 
     def logging(self, n):
         path,last = self.folder/'log.db',-1
-        with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
+        with Store(path) as s: s.declare('s', [Config('c', '{}')], [0], {})
         while self.more('logging', n):
             words = self.kill('logging', log, (path,), .01, .12)
             last = max([last] + [w[2] for w in words])
@@ -218,7 +400,7 @@ class Kills:
 
     def artefacts(self, n):
         path,last = self.folder/'artefacts.db',0
-        with Store(path) as s: s.declare('s', [Config('c', 'k', '{}')], [0], {})
+        with Store(path) as s: s.declare('s', [Config('c', '{}')], [0], {})
         while self.more('artefacts', n):
             last = max([last] + [w[1] for w in self.kill('artefacts', artefacts, (path, last + 1), 0, .1, from_word=self.chance.choice([None, 'saved']))])
             with self.opened(path) as store:
@@ -234,15 +416,16 @@ class Kills:
         ms = sorted(self.facts.pop('open_ms', [0]))
         return f"{sum(self.count.values())} kills of living processes in {sum(self.trials.values())} trials: {self.count}; opening with the check: median {ms[len(ms)//2]:.1f} ms, 99 % {ms[int(len(ms)*.99)]:.1f} ms, longest {ms[-1]:.1f} ms; {self.facts}"
 
-SHARES = dict(training=.3, creating=.2, migrating=.2, logging=.1, checkpointing=.1, artefacts=.1)
+SHARES = dict(training=.3, creating=.2, migrating=.2, logging=.1, checkpointing=.1, artefacts=.1, grouping=.075, merging=.075, studying=.075, queueing=.075)
 
-def run(folder, n, scenes=SHARES, seed=0):
+def run(folder, n, scenes=SHARES, seed=0, each=False):
     k = Kills(folder, seed)
-    for scene in scenes: getattr(k, scene)(round(n*SHARES[scene]))
+    for scene in scenes: getattr(k, scene)(n if each else round(n*SHARES[scene]))
     return k
 
 if __name__ == '__main__':
     import tempfile
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder: print(run(folder, int(sys.argv[1]), sys.argv[2:] or SHARES).report())
+    began,each = time.monotonic(),'each' in sys.argv
+    scenes = [name for name in sys.argv[2:] if name != 'each'] or SHARES
+    with tempfile.TemporaryDirectory() as folder: print(run(folder, int(sys.argv[1]), scenes, each=each).report())
     print(f'{time.monotonic() - began:.0f} s')

@@ -126,7 +126,7 @@ def test_a_group_goes_on_where_its_worker_was_killed(models, tmp_path, monkeypat
         worker.send_signal(signal.SIGKILL)
         assert worker.wait() == -signal.SIGKILL
         torn.requeue('s')
-        steps = [max((int(p.stem.split('-')[1]) for p in (torn.folder(r)/'member').glob('step-*.json')), default=0) for r in range(1, 7)]
+        steps = [max((int(p.stem.split('-')[1].split('_')[0]) for p in (torn.folder(r)/'member').glob('step-*.json')), default=0) for r in range(1, 7)]
         assert sum(steps) >= resumed
         resumed = sum(steps)
     assert resumed > 0, 'nothing was kept'

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from upslope.core import StoreError, UpslopeError
 from upslope.lab.store import SCHEMA, Config, Store
 
-CONFIGS = [Config(f'c{i}', f'k{i}', json.dumps(dict(i=i))) for i in range(4)]
+CONFIGS = [Config(f'c{i}', json.dumps(dict(i=i))) for i in range(4)]
 
 def python(code, *args, **kwargs):
     return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
@@ -104,7 +104,7 @@ def test_file_size_limit(tmp_path):
         from upslope.lab.store import Store, Config
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         store = Store(sys.argv[1])
-        store.declare('s', [Config('c', 'k', '{}')], [0], {})
+        store.declare('s', [Config('c', '{}')], [0], {})
         claim = store.claim('s')
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
         for epoch in range(100_000):

@@ -120,7 +120,7 @@ def test_functions_of_a_module_and_of_a_script_are_rebuilt(script):
     start(script).communicate()
     study = Study.open('s', script.parent/'store.db')
     assert study['dense, width=8'].recipe['model'](8)[1].out_features == 8
-    assert study.recipe['model'].__module__.startswith('recipe_')
+    assert study.recipe['model'].load().__module__.startswith('recipe_')
     about = json.loads(study.store.query("SELECT context FROM run WHERE status='done' LIMIT 1")[0]['context'])   # what is recorded with each run
     assert about['data'] == study.recipe.dataset(0).version and {'python', 'torch', 'upslope', 'cpu', 'cores', 'device', 'system', 'threads'} <= about.keys()
 

@@ -5,16 +5,18 @@ from upslope.stress import PERTURBATIONS, perturbations
 from upslope.stress.perturbations import SMALL, Scale
 
 EVERY = [(kind, name) for kind, table in PERTURBATIONS.items() for name in table]
-SHAPES = dict(image=(6, 10, 12, 3), sequence=(6, 15, 2), table=(6, 5))
+SHAPES = dict(image=(6, 10, 12, 3), sequence=(6, 15, 2), table=(6, 5), tokens=(6, 15))
 
-def some(kind, seed=0): return 3 + 2*torch.rand(SHAPES[kind], generator=torch.Generator().manual_seed(seed))
+def some(kind, seed=0):
+    if kind == 'tokens': return torch.randint(0, 20, SHAPES[kind], generator=torch.Generator().manual_seed(seed))
+    return 3 + 2*torch.rand(SHAPES[kind], generator=torch.Generator().manual_seed(seed))
 
 @pytest.mark.parametrize('kind, name', EVERY)
 @given(severity=st.floats(0, 30), seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
 def test_shape_scale_seed_and_input_are_kept(kind, name, severity, seed):
     x = some(kind)
-    before,scale,p = x.clone(),Scale.fit(x),perturbations(kind, SHAPES[kind][1:])[name]
+    before,scale,p = x.clone(),Scale.fit(x, kind),perturbations(kind, SHAPES[kind][1:])[name]
     one,two = p(x, severity, scale, seed),p(x, severity, scale, seed)
     assert torch.equal(x, before) and torch.equal(one, two) and one.shape == x.shape and one.isfinite().all()
     if severity == 0: assert torch.equal(one, x)

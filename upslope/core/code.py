@@ -8,7 +8,6 @@ Docs: https://upslope.github.io/upslope/01-core/code.html.md"""
 __all__ = ['Code', 'written_shapes', 'first_tensor', 'written_zeros', 'zeros_like']
 
 # %% ../../nbs/01-core/07_code.ipynb #5014c3c1
-import re
 import torch
 from torch import Tensor
 from .signatures import Axes, Lead, Named, Pair, Signature, shown_size
@@ -22,20 +21,27 @@ class Code:
         return f'{what}{self.count}'
     def add(self, line): self.lines.append(' '*self.depth + line)
     def bind(self, o, name='c') -> str:
-        "A name for an object"
+        "A name for an object; `name`, if it is an identifier, is its beginning"
         for k, v in self.env.items():
             if v is o: return k
-        key = re.sub(r'\W', '_', name) + f'_{len(self.env)}'
+        plain = name.isidentifier() and name.isascii()
+        key = f'{name if plain else "c"}_{len(self.env)}'
         self.env[key] = o
         return key
+    def value(self, o) -> str:
+        "A setting or a key as code: a whole number and an identifier as they are, else a name; no other text becomes code"
+        if type(o) in (bool, int): return repr(o)
+        return repr(o) if type(o) is str and o.isidentifier() else self.bind(o)
     def module(self, path) -> str:
         "A name for a module of the composition"
         if not path: return 'self'
         if path not in self.modules:
             name = f'm{len(self.modules)}'
-            owner = self.module(path[:-1]) if path[:-1] in self.modules or not path[:-1] else 'self' + ''.join(f'._modules[{k!r}]' for k in path[:-1])
+            owner = 'self'
+            if path[:-1] in self.modules: owner = self.module(path[:-1])
+            else: owner += ''.join(f'._modules[{self.value(k)}]' for k in path[:-1])
             self.modules[path] = name
-            self.prelude.append(f' {name} = {owner}._modules[{path[-1]!r}]')
+            self.prelude.append(f' {name} = {owner}._modules[{self.value(path[-1])}]')
         return self.modules[path]
     def text(self, x) -> str:
         "A value as code: a name, or a nest of them"
@@ -82,7 +88,7 @@ def written_shapes(code, x, s:Signature):
         if type(structure) is Pair:
             for i, o in enumerate(structure.items): learn(o, f'{value}[{i}]' if isinstance(value, str) else value[i])
         elif type(structure) is Named:
-            for k, o in structure.items.items(): learn(o, f'{value}[{k!r}]')
+            for k, o in structure.items.items(): learn(o, f'{value}[{code.value(k)}]')
         elif type(structure) is Axes:
             n = len(structure.items)
             lead = next((i for i, o in enumerate(structure.items) if type(o) is Lead), n)
@@ -100,18 +106,18 @@ def written_shapes(code, x, s:Signature):
     try: return shape(s.state)
     except KeyError: return None
 
-def first_tensor(x, structure) -> str:
+def first_tensor(code, x, structure) -> str:
     "The code of the first tensor of a value"
     while type(structure) in (Pair, Named):
         k,structure = (0, structure.items[0]) if type(structure) is Pair else next(iter(structure.items.items()))
-        x = x[k] if not isinstance(x, str) else f'{x}[{k!r}]'
+        x = x[k] if not isinstance(x, str) else f'{x}[{code.value(k)}]'
     return x
 
 def written_zeros(code, x, s:Signature):
     "A state of zeros as code; None if its shapes do not follow from the input"
     shapes = written_shapes(code, x, s)
     if shapes is None: return None
-    like,zeros = first_tensor(x, s.takes),code.bind(zeros_like, 'zeros')
+    like,zeros = first_tensor(code, x, s.takes),code.bind(zeros_like, 'zeros')
     def put(o): return f'{zeros}({like}, {o})' if isinstance(o, str) else tuple(map(put, o))
     return put(shapes)
 

@@ -14,6 +14,7 @@ import ast, copy, re
 from typing import Any
 import torch
 from torch import nn, Tensor
+from .arguments import guarded
 from .errors import ArgumentError, ShapeError
 from .functions import A, B, Chain, Combinator, Function, Lifted, Parallel, _states, _values
 from .joints import does_not_meet, made_in, who
@@ -58,6 +59,7 @@ def _pattern(tree, way):
     raise ArgumentError('A route is made of names and tuples of them.', got=f'{way=}', fix="route('x, (h, c) -> (x, h), c')")
 def _names(pattern): return [pattern] if isinstance(pattern, str) else [n for o in pattern for n in _names(o)]
 
+@guarded
 def route(
     way:str,  # 'x, (h, c) -> (x, h), c'
 ) -> Route:
@@ -68,17 +70,21 @@ identity = Route('a -> a', 'identity')   # what comes in
 dup = Route('a -> a, a', 'dup')          # what comes in, twice
 swap = Route('a, b -> b, a', 'swap')     # the second, then the first
 
+@guarded
 def pick(
     i:int,      # which, from 0
     of:int=2,   # of how many
 ) -> Route:
     "One of a tuple"
+    if of > 1000: raise ArgumentError('A tuple of so many parts is none.', got=f'{of=}', need='1,000 at most')
     if not 0 <= i < of: raise ArgumentError('There is no such part.', got=f'pick({i}, of={of})', need=f'0 to {of - 1}')
     return Route(f'{", ".join(f"x{k}" for k in range(of))} -> x{i}')
 
+@guarded
 def first(f:Function[A, B]) -> Any:
     "`f` on the first of a pair; the second passes"
     return Parallel(f, identity)
+@guarded
 def second(f:Function[A, B]) -> Any:
     "`f` on the second of a pair; the first passes"
     return Parallel(identity, f)
@@ -128,7 +134,7 @@ class Concat(_Join[A, B]):
     def _needed(self, n): return Pair(parse('... n -> n').takes for _ in range(n))
     def emit(self, code, path, x, state):
         y = code.new()
-        code.add(f'{y} = torch.cat({code.text(x)}, {self.axis})')
+        code.add(f'{y} = torch.cat({code.text(x)}, {code.value(self.axis)})')
         return y,None
 
 def _count(x): return len(x)
@@ -177,9 +183,11 @@ def _other_units(f, n):
     if n and isinstance(f, nn.Linear): return f'LazyLinear({n})' if isinstance(f, nn.LazyLinear) else f'Linear({f.in_features}, {n})'
     if n and hasattr(f, 'units'): return f'{type(f).__name__}({n})'
 
+@guarded
 def residual(f:Function[A, A]) -> Function[A, A]:
     "`f(x) + x`"
     return Residual(f)
+@guarded
 def residual_with(
     f:Function[A, B],
     shortcut:Function[A, B],   # the way around `f`, such as a projection
@@ -205,6 +213,7 @@ def fresh(
         m.reset_parameters()
     return made
 
+@guarded
 def repeat(
     f:Function[A, A],
     n:int,   # how often, each time with weights of its own
@@ -231,7 +240,7 @@ class Iterate(Combinator[A, A]):
         structure = self._scheme
         x = code.kept(code.like(x, structure.takes))
         if state is not None: state = code.kept(state)
-        code.add(f'for _ in range({self.n}):')
+        code.add(f'for _ in range({code.value(self.n)}):')
         code.depth += 1
         y,after = self.emit_part(code, path, self._keys[0], x, state)
         code.add(f'{code.text(x)} = {code.text(y)}')
@@ -245,6 +254,7 @@ def no_endofunction(f, does, u, takes, gives, m) -> ShapeError:
     given,needed = u(gives),u(takes)
     return ShapeError(f'{who(f)} {does} {who(part, key)}, which cannot take what it gives: {m.why}.', got=f'{shown(needed, None, False)} -> {shown(given, None, False)}, of {who(part, key)}{made_in(part, f._line)}', need='the same shape on both sides', fix=_other_units(part, _last(needed)))
 
+@guarded
 def iterate(
     f:Function[A, A],
     n:int,   # how often, with the same weights
@@ -282,6 +292,7 @@ def chosen(
     ys = torch.stack(tuple(ys))
     return ys.gather(0, index.long().reshape(1, -1, *[1]*(ys.ndim - 2)).expand(1, *ys.shape[1:])).squeeze(0)
 
+@guarded
 def choice(*functions) -> Choice:
     "`(index, x)`: for each item, what the function of that index gives; all are computed"
     if len(functions) < 2: raise ArgumentError('A choice needs two functions or more.', got=f'{len(functions)}')
@@ -330,6 +341,7 @@ class Batch(Mapped[A, B]):
         spread = isinstance(x, tuple) and signature_of(f).spread and not isinstance(f, Combinator)
         return torch.vmap(f, randomness='different')(*(x if spread else (x,)))
 
+@guarded
 def batch(f:Function[A, B]) -> Any:
     "`f`, written without a batch axis, mapped over one"
     return Batch(f)

@@ -11,6 +11,7 @@ __all__ = ['fixed_point', 'Equilibrium', 'deq']
 import torch
 from torch import Tensor
 from .composition import _last, _other_units
+from .arguments import guarded
 from .errors import ArgumentError, ShapeError
 from .code import Code, written_zeros
 from .functions import A, B, Combinator, Function
@@ -20,6 +21,7 @@ from .tracing import signature_of
 from .unification import Mismatch
 
 # %% ../../nbs/01-core/13_fixed_points.ipynb #278d9243
+@guarded
 def fixed_point(
     f,                   # z -> z
     z:Tensor,            # where to begin
@@ -27,6 +29,7 @@ def fixed_point(
     max_steps:int=100,
 ) -> tuple:              # z, the last relative change, the number of steps
     "Iterate until it settles, with Anderson's acceleration over 5 steps"   # Walker and Ni 2011
+    if max_steps < 1: raise ArgumentError('A fixed point is found in steps.', got=f'{max_steps=}', need='1 or more')
     shape,batch = z.shape,z.shape[0] if z.ndim > 1 else 1
     flat = lambda o: o.reshape(batch, -1)
     m,xs,fs = 5,[],[]
@@ -88,6 +91,7 @@ class Equilibrium(Combinator[A, B]):
         return z
     def __getstate__(self): return {k: v for k, v in super().__getstate__().items() if k != '_zeros'}
 
+@guarded
 def deq(
     f:Function,           # (x, z) -> z
     tol:float=1e-5,       # relative change at which it has settled

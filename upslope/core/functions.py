@@ -19,8 +19,10 @@ from torch import nn, Tensor
 from torch.func import functional_call
 from typing_extensions import TypeVar
 from .code import Code, written_zeros
-from .errors import ArgumentError, ShapeError
+from .arguments import TOLD, guarded, is_in_the_house, not_computed
+from .errors import ArgumentError, ShapeError, briefly
 from .joints import does_not_meet, name_of, who
+from .shapes import Shape
 from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, parse_structure, shown, shown_signature, size
 from .tracing import by_rule, initialize_for, shown_line, signature_of, trace, users_line, waits
 from .unification import Mismatch, Unifier, tensors
@@ -41,6 +43,7 @@ class Function(nn.Module, Generic[A, B]):
     "A function of parameters and input, with a type; to be subclassed, or made by `typed`, `lift` and the combinators"
     _signature = None   # what a subclass states: its signature's text
     _name = None
+    __array_ufunc__ = None   # `array >> f` asks `f`, as it does for any other value
     def __new__(cls, *args, **kwargs):
         made = super().__new__(cls)
         made.__dict__['_line'] = users_line()
@@ -75,6 +78,7 @@ class Function(nn.Module, Generic[A, B]):
         "The same function for an input of this shape: every shape after it is computed, nothing is allocated"
         made = chain_of(self)
         made._declare(structure_of(sizes))
+        if check is not False and not isinstance(check, bool): raise ArgumentError('`check` is True or False.', got=f'check={briefly(check)}', need='True or False')
         if check: made.__dict__['_check'] = True
         return made
 
@@ -106,7 +110,7 @@ class Function(nn.Module, Generic[A, B]):
 
     def named(self, name:str):
         "Give it a name: a named part of a composition stays a module of its own"
-        if not isinstance(name, str) or not name.isidentifier(): raise ArgumentError('A name is a word.', got=f'{name=}', need="such as 'encoder'")
+        if not isinstance(name, str) or not name.isidentifier(): raise ArgumentError('A name is a word.', got=f'name={briefly(name)}', need="such as 'encoder'")
         self._name = name
         return self
 
@@ -127,7 +131,7 @@ class Function(nn.Module, Generic[A, B]):
                 for key in path: value = value[key]
                 table[name] = value
             return self(*inputs)
-        except (KeyError, TypeError) as e:
+        except (LookupError, TypeError) as e:
             if isinstance(e, KeyError) or not isinstance(params, dict): raise ArgumentError(f'{who(self)} cannot find its parameters in what it was given.', got=shown_tree(params), need=shown_tree(self.params)) from None
             raise
         finally:
@@ -177,9 +181,9 @@ def structure_of(sizes):
         if isinstance(o, Tensor): return Axes(map(size, o.shape))
         if isinstance(o, (tuple, list)): return Axes(map(axis, o)) if all(isinstance(v, (int, str)) for v in o) else Pair(map(one, o))
         if isinstance(o, dict): return Named({k: one(v) for k, v in o.items()})
-        raise ArgumentError('A shape is made of numbers and letters.', got=repr(o), need='such as on("B", 1, 28, 28), or on(("B", 3), ("B", 4)) for two inputs')
+        raise ArgumentError('A shape is made of numbers and letters.', got=briefly(o), need='such as on("B", 1, 28, 28), or on(("B", 3), ("B", 4)) for two inputs')
     def axis(o):
-        if isinstance(o, bool) or isinstance(o, int) and o < 0: raise ArgumentError('A size is a whole number or a letter.', got=repr(o))
+        if isinstance(o, bool) or isinstance(o, int) and not 0 <= o < 2**63: raise ArgumentError('A size is a whole number or a letter.', got=briefly(o), need='0 or more, below 2**63')
         return size(o) if isinstance(o, int) else rigid(parse_structure(o)).items[0]
     def rigid(s):
         from upslope.core.unification import _Renamed
@@ -223,7 +227,7 @@ class Combinator(Function[A, B]):
     def _take(self, part, base=None):
         part = getattr(part, 'as_part', part)
         if not callable(part) or isinstance(part, type):
-            raise ArgumentError('Only functions can be put together.', got=repr(part)[:80], need='a layer, an nn.Module or a function', fix=f'{part.__name__}(...)' if isinstance(part, type) else None)
+            raise ArgumentError('Only functions can be put together.', got=briefly(part), need='a layer, an nn.Module or a function', fix=f'{part.__name__}(...)' if isinstance(part, type) else None)
         if isinstance(part, Chain) and len(part._keys) == 1 and part._name is None and part._declared is None and not part._check: part = part.parts[0]
         for key in self._keys if len(self._keys) < 8 else ():
             if self.part(key) is part: self._keys.append(key); return key
@@ -322,7 +326,7 @@ class Combinator(Function[A, B]):
     ):
         "Make the weights, without data"
         if input_shape is not None:
-            sizes = tuple(f'b{i}' if n is None else n for i, n in enumerate(input_shape))
+            sizes = tuple(f'b{i}' if n is None else n for i, n in enumerate(Shape(input_shape)))
             self._declare(structure_of(sizes))
         if self._declared is None: raise ArgumentError(f'{who(self)} does not know its input yet.', got=str(self.signature), fix='.on("B", 28, 28).build(), or call it')
         self._make(self._declared)
@@ -336,7 +340,7 @@ class Combinator(Function[A, B]):
             if isinstance(part, Function): part.made_for(u(takes))
             elif waits(part): initialize_for(part, u(takes))
         if isinstance(self, Function): self.made_for(u(structure))
-        self.__dict__['_made'] = True
+        self.__dict__.update(_made=True, _made_of=structure)   # a file keeps it, to make the weights again
     def _ready(self):
         if not self._made and self._declared is not None: self.build()
     def named_parameters(self, prefix:str='', recurse:bool=True, remove_duplicate:bool=True):
@@ -362,7 +366,7 @@ class Combinator(Function[A, B]):
         target = code.module((*path, key)) if isinstance(part, nn.Module) and not (isinstance(part, Lifted) and not isinstance(part.function, nn.Module)) else code.bind(part.function if isinstance(part, Lifted) else part, key)
         spread = s.spread and not (isinstance(x, str) and s.rules and not isinstance(s.takes, Pair) and _variadic(part))
         y,after = code.call(target, x, spread, state, s.state is not None)
-        if code.check or getattr(part, '_check', False): code.add(f'{code.bind(checked, "checked")}({code.bind(part, "part")}, {key!r}, {code.text(x)}, {y})')
+        if code.check or getattr(part, '_check', False): code.add(f'{code.bind(checked, "checked")}({code.bind(part, "part")}, {code.value(key)}, {code.text(x)}, {y})')
         return y,after
     def _written(self):
         code,stateful = Code(self._check),self._scheme.state is not None
@@ -379,9 +383,13 @@ class Combinator(Function[A, B]):
         code.depth -= 1
 
     def forward(self, x, *more):
-        run = self._run or self._prepared(x if not more or self._scheme.state is not None else (x, *more))
-        if not more: return run(self, x)
-        return run(self, x, *more) if self._scheme.state is not None else run(self, (x, *more))
+        try:
+            run = self._run or self._prepared(x if not more or self._scheme.state is not None else (x, *more))
+            if not more: return run(self, x)
+            return run(self, x, *more) if self._scheme.state is not None else run(self, (x, *more))
+        except TOLD as error:
+            if not is_in_the_house(error): raise
+            raise not_computed(who(self), (x, *more), error) from error
 
     def _prepared(self, x):
         self._made_by(x)
@@ -499,6 +507,7 @@ def chain_of(f) -> Chain:
     "A chain of its own that holds `f`, or the parts of the chain `f`"
     return Chain(*f.parts) if isinstance(f, Chain) and f._name is None and f._keys else Chain(f)
 
+@guarded
 def compose(
     *functions,         # layers, modules, functions; the first runs first
     check:bool=False,   # also check the shapes in every call
@@ -556,6 +565,7 @@ class Lifted(Function[A, B]):
         if self._check: checked(self, name_of(self), args if len(args) > 1 else args[0], y)
         return y
 
+@guarded
 def typed(
     signature:str,      # 'b n -> b n'
     check:bool=False,   # also check the shapes in every call
@@ -567,10 +577,11 @@ def typed(
             if not issubclass(f, nn.Module): raise ArgumentError('A class with a signature is a class of modules.', got=f.__name__, need='a subclass of nn.Module, or a function')
             if issubclass(f, Function): f._signature = signature; return f
             return type(f.__name__, (f, Function), dict(_signature=signature, __module__=f.__module__, __qualname__=f.__qualname__, __doc__=f.__doc__))
-        if not callable(f): raise ArgumentError('Only functions have signatures.', got=repr(f)[:80], need='a function or an nn.Module')
+        if not callable(f): raise ArgumentError('Only functions have signatures.', got=briefly(f), need='a function or an nn.Module')
         return Lifted(f, signature, check)
     return give
 
+@guarded
 def lift(
     f,                   # a function or an nn.Module
     signature:str=None,  # None: what is annotated or known of it, or found out

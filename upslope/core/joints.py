@@ -62,6 +62,7 @@ def mend(m:Mismatch, given, needed, left, right) -> str | None:
                 if m.right.number in [size(a[k]).number for k, now in zip(turn, order) if k != now] and _fits(Axes([a[0], *(a[k] for k in turn)]), needed): return f'put `lambda x: x.{way}` between, or `Permute({tuple(turn)})`'
     if m.kind == 'rank' and leadless and not any(type(o) is Lead for o in b):
         if len(b) == len(a) + 1: return f'put `lambda x: x.unsqueeze({1 if len(a) < 3 else -1})` between, or keep an axis before it'
+    if not a or not b: return None   # a single number has no last axis
     x,y = (size(o).number if not isinstance(o, Lead) else None for o in (a[-1], b[-1]))
     if x is not None and y is not None and x != y and (m.kind == 'size'):
         if isinstance(right, nn.Linear): return f'Linear({x}, {right.out_features})'

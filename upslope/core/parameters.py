@@ -12,6 +12,7 @@ import copy, fnmatch
 from typing import Callable
 from torch import nn
 from torch.func import functional_call
+from .arguments import guarded
 from .errors import ShapeError, unknown
 from .functions import A, B, Combinator, Function, leaves_of
 from .joints import who
@@ -40,6 +41,7 @@ class At:
     def __truediv__(self, other): return At('.'.join(o for o in (self.path, other.path if isinstance(other, At) else other) if o))
     def __repr__(self): return f'at({self.path!r})'
 
+@guarded
 def at(
     path:str='',   # names with dots, as `f.params` has them; '': the whole
 ) -> At:
@@ -78,6 +80,7 @@ def _matching(f, pattern):
     if not found: raise unknown('parameter', pattern, named, f'in {who(f)}')
     return found,named
 
+@guarded
 def freeze_with(
     f:Function[A, B],
     values:dict=None,    # a tree like `f.params`, or a part of it; None: as they are now
@@ -113,6 +116,7 @@ class Shared(_Around[A, B]):
         named = dict(self.parts[0].named_parameters())
         return functional_call(self.parts[0], {a: self._via(named[b]) for a, b in self._ties.items()}, x)
 
+@guarded
 def share(
     f:Function[A, B],
     ties:dict,           # {place: the place whose parameter it has}

@@ -13,6 +13,7 @@ __all__ = ['Recurrent', 'recurrently', 'recurrently_with', 'Unroll', 'unroll', '
 import torch
 from torch import nn, Tensor
 from .composition import Mapped, no_endofunction, grown, _last, _other_units, _times
+from .arguments import guarded
 from .errors import ArgumentError, ShapeError
 from .code import written_shapes, written_zeros
 from .functions import A, B, Combinator, Function, _no_state, _states
@@ -44,11 +45,13 @@ class Recurrent(Combinator[A, B]):
             kept,_ = self.emit_part(code, path, self._keys[1], y)
         return y,(kept, after) if inner else kept
 
+@guarded
 def recurrently(
     f:Function,   # (input, state) -> state
 ) -> Function:
     "A step that gives what `f` gives, and keeps it as its state"
     return Recurrent(f)
+@guarded
 def recurrently_with(
     f:Function,       # (input, state) -> output
     store:Function,   # output -> state
@@ -73,7 +76,7 @@ class Unroll(Mapped[A, B]):
         s = signature_of(self.parts[0])
         x = code.like(x, s.takes)
         seqs = [code.new('seq') for _ in _flat(x)]
-        for name, o in zip(seqs, _flat(x)): code.add(f'{name} = {o}.unbind({self.axis})')
+        for name, o in zip(seqs, _flat(x)): code.add(f'{name} = {o}.unbind({code.value(self.axis)})')
         items = [code.new() for _ in seqs]
         if s.state is not None: state = code.kept(code.like(state, s.state))
         at = len(code.lines)
@@ -87,25 +90,28 @@ class Unroll(Mapped[A, B]):
         code.depth -= 1
         if self.last: return _nest(y, iter(kept)),state
         code.lines[at:at] = [' '*code.depth + f'{name} = []' for name in kept]
-        for name in kept: code.add(f'{name} = torch.stack({name}, {self.axis})')
+        for name in kept: code.add(f'{name} = torch.stack({name}, {code.value(self.axis)})')
         return _nest(y, iter(kept)),state
 
 def _without(u, structure, axis):
     structure = u(structure)
     return Axes(o for i, o in enumerate(structure.items) if i != axis) if type(structure) is Axes else Pair(_without(u, o, axis) for o in structure.items)
 
+@guarded
 def unroll(
     f:Function,    # a step; one without a state is mapped
     axis:int=1,    # the axis of time
 ) -> Function:
     "`f` at each step, its state handed on: all outputs"
     return Unroll(f, axis)
+@guarded
 def unroll_last(
     f:Function,  # a step
     axis:int=1,  # the axis of time
 ) -> Function:
     "`f` at each step, its state handed on: the last output"
     return Unroll(f, axis, last=True)
+@guarded
 def fold(
     f:Function,  # of (input, state), to the next state
     axis:int=1,  # the axis of time
@@ -172,15 +178,18 @@ def _tensors(state):
     if isinstance(state, (tuple, list)): return [t for o in state for t in _tensors(o)]
     return [state if isinstance(state, Tensor) else torch.as_tensor(state, dtype=torch.get_default_dtype())]
 
+@guarded
 def zero_state(f:Function[A, B]) -> Function[A, B]:
     "`f` without a state: it begins with zeros"
     return ZeroState(f)
+@guarded
 def fix_state(
     f:Function[A, B],
     state,   # a tensor or a nest of them, for one item or for all
 ) -> Function[A, B]:
     "`f` without a state: it begins with `state`"
     return FixState(f, state)
+@guarded
 def train_state(f:Function[A, B]) -> Function[A, B]:
     "`f` without a state: it begins with a parameter that is trained, zeros at first"
     return TrainState(f)
@@ -207,6 +216,7 @@ class Lagged(Combinator[A, B]):
         y,after = self.emit_part(code, path, self._keys[0], window, before)
         return y,(kept, after) if inner else kept
 
+@guarded
 def lagged(
     f:Function,
     n:int,   # how many inputs it sees, this one among them
@@ -215,6 +225,7 @@ def lagged(
     return Lagged(f, n)
 
 # %% ../../nbs/01-core/11_recurrence.ipynb #8d6c7e1a
+@guarded
 def prime(
     f:Function,      # a step
     xs,              # what is known, with the axis of time
@@ -241,16 +252,17 @@ class Feedback(Mapped[A, B]):
         if s.state is not None: state = code.kept(code.like(state, s.state))
         kept = [code.new('ys') for _ in _flat(x)]
         for name in kept: code.add(f'{name} = []')
-        code.add(f'for _ in range({self.n}):')
+        code.add(f'for _ in range({code.value(self.n)}):')
         code.depth += 1
         y,after = self.emit_part(code, path, self._keys[0], x, state)
         code.add(f'{code.text(x)} = {code.text(y)}')
         for name, o in zip(kept, _flat(x)): code.add(f'{name}.append({o})')
         if s.state is not None: code.add(f'{code.text(state)} = {code.text(after)}')
         code.depth -= 1
-        for name in kept: code.add(f'{name} = torch.stack({name}, {self.axis})')
+        for name in kept: code.add(f'{name} = torch.stack({name}, {code.value(self.axis)})')
         return _nest(x, iter(kept)),state
 
+@guarded
 def feedback(
     f:Function[A, A],
     n:int,         # how many steps

@@ -12,17 +12,19 @@ import hashlib, random, sys
 from contextlib import contextmanager
 
 # %% ../../nbs/01-core/03_seeds.ipynb #163bfb17
-from .errors import ArgumentError
+from .errors import ArgumentError, briefly
 
 # %% ../../nbs/01-core/03_seeds.ipynb #1f834320
 def derive(
-    seed:int,    # the run's seed, >= 0
+    seed:int,    # the run's seed, >= 0, below 2**64
     *names,      # what the numbers are for: 'init', 'batches', ('batches', 3), ...
 ) -> int:        # 0 <= value < 2**63, the same on every machine and in every Python
     "A seed for one use of chance, from the run's seed and the name of the use (SHA-256)"
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ArgumentError('A seed must be a whole number.', got=f'{seed=}', need='an int >= 0', fix='seed=0')
-    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+        raise ArgumentError('A seed must be a whole number.', got=f'seed={briefly(seed)}', need='an int >= 0, below 2**64', fix='seed=0')
+    try: text = repr((seed, *names))
+    except ValueError as error: raise ArgumentError('A use of chance has a name.', got=', '.join(map(briefly, names)), need="such as 'init'") from error
+    digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:8], 'big') >> 1
 
 # %% ../../nbs/01-core/03_seeds.ipynb #044b9955

@@ -12,6 +12,7 @@ __all__ = ['Var', 'Lead', 'Floor', 'Product', 'Size', 'size', 'product', 'Axes',
 import ast, itertools, re
 from fractions import Fraction
 from functools import lru_cache
+from .arguments import guarded
 from .errors import ArgumentError
 
 # %% ../../nbs/01-core/04_signatures.ipynb #76bc2e98
@@ -215,6 +216,7 @@ class _Reader:
 
 _operators = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a*b, ast.Div: lambda a, b: a/b, ast.FloorDiv: lambda a, b: a//b}
 
+@guarded
 @lru_cache(4096)
 def parse(
     text:str,   # 'b t 64 -> b t 10', with `[state b 32]` at the end if there is a state
@@ -232,6 +234,7 @@ def parse(
     takes = side(sides[0])
     return Signature(takes, side(sides[1]), None if state is None else side(state), len(_split(sides[0], ',', text)) > 1)
 
+@guarded
 @lru_cache(4096)
 def parse_structure(
     text:str,  # 'b 28 28'

@@ -11,6 +11,7 @@ __all__ = ['ENDED', 'seconds_left', 'in_words', 'clock', 'Event', 'spread', 'Boa
 import json, time, warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from .patience import Patience
 from .store import Store
 
 # %% ../../nbs/06-lab/15_board.ipynb #93389dee
@@ -21,7 +22,7 @@ def seconds_left(
     workers:int=1,   # that work at once
 ) -> float:          # None: nothing is finished yet, so nothing is known
     "How long the runs of `study` that are not ended will still take"
-    means = {r['recipe']: r['s'] for r in store.query("SELECT recipe, avg(spent+coalesce(finished-started, 0)) s FROM run WHERE study=? AND status='done' GROUP BY recipe", study)}
+    means = {r['recipe']: r['s'] for r in store.query("SELECT recipe, avg(spent+max(0, coalesce(finished-started, 0))) s FROM run WHERE study=? AND status='done' GROUP BY recipe", study)}
     if not means: return None
     overall,now = sum(means.values())/len(means),time.time()
     rows = store.query("SELECT recipe, status, started, count(*) n FROM run WHERE study=? AND status IN ('queued', 'running', 'paused') GROUP BY recipe, status, CASE status WHEN 'running' THEN id END", study)
@@ -70,10 +71,12 @@ class Board:
         show:bool=True,     # False: silent
         workers:int=1,      # that work at once
         on_event=None,      # function of an `Event`; None: nobody is told
+        patience=None,      # a `Patience` for what is read from the store; None: one that warns
     ):
         from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, BarColumn, TextColumn, MofNCompleteColumn, TimeElapsedColumn
         self.store,self.study,self.metric,self.show,self.workers,self.on_event = store,study,metric,show,workers,on_event
+        self.patience = patience or Patience('The view of the study')
         self.console = console or Console(highlight=False)
         self.live = self.console.is_terminal or self.console.is_jupyter
         self.progress = Progress(SpinnerColumn(), TextColumn('{task.description}'), BarColumn(24), MofNCompleteColumn(), TextColumn('{task.fields[note]}'),
@@ -108,21 +111,29 @@ class Board:
             self.on_event = None
             warnings.warn(f'The function that is told of events has failed, and is not called any more. {type(e).__name__}: {e}')
 
+    def query(self, sql, *args) -> list:
+        "Rows of the store, which may have to be waited for: a full disk refuses some reads too"
+        return self.patience(self.store.query, sql, *args)
+
     def update(self) -> bool:
         "Look at the store and show what is new; true while there are runs to do"
-        version = self.store.query('PRAGMA data_version')[0]['data_version'], self.store.db.total_changes   # others' writes, our own
+        version = self.query('PRAGMA data_version')[0]['data_version'], self.store.db.total_changes   # others' writes, our own
         if version != self.version:
             self.version,self.counts = version,self._counts()
-            if time.monotonic() - self.left_at > 1: self.left,self.left_at = seconds_left(self.store, self.study, self.workers),time.monotonic()
-            waits = sum(self.counts.get(s, 0) for s in ('queued', 'running', 'paused'))
+            if time.monotonic() - self.left_at > 1: self._estimate()
+            waits = self._waits()
             self._tell(self._ended(self.since if waits else 0.))   # at the end once more from the beginning: clocks may have been set back
             self._draw()
-        return any(self.counts.get(s) for s in ('queued', 'running', 'paused'))
+        return bool(self._waits())
+    def _waits(self): return sum(self.counts.get(s, 0) for s in ('queued', 'running', 'paused'))
+    def _estimate(self):
+        self.left = self.patience(seconds_left, self.store, self.study, self.workers)
+        self.left_at = time.monotonic()
 
     _of = 'FROM run JOIN config ON run.study=config.study AND run.recipe=config.recipe WHERE run.study=?1'
-    def _counts(self): return {r['status']: r['n'] for r in self.store.query(f'SELECT status, count(*) n {self._of} GROUP BY status', self.study)}
+    def _counts(self): return {r['status']: r['n'] for r in self.query(f'SELECT status, count(*) n {self._of} GROUP BY status', self.study)}
     def _ended(self, since):
-        rows = self.store.query(f"""SELECT run.id, label, seed, status, error, stop, finished, spent+coalesce(finished-started, 0) seconds, (SELECT value FROM result WHERE run=run.id AND name=?2) score
+        rows = self.query(f"""SELECT run.id, label, seed, status, error, stop, finished, spent+max(0, coalesce(finished-started, 0)) seconds, (SELECT value FROM result WHERE run=run.id AND name=?2) score
             {self._of} AND finished>=?3 AND status IN ('done', 'failed', 'stopped') ORDER BY finished""", self.study, self.metric, since)
         if rows: self.since = max(self.since, rows[-1]['finished'] - 60)
         return rows
@@ -130,17 +141,17 @@ class Board:
     def _draw(self):
         if not (self.show and self.live): return
         ended,failed = sum(self.counts.get(s, 0) for s in ENDED),self.counts.get('failed', 0)
-        following = self.store.query(f"SELECT label, seed {self._of} AND status='queued' ORDER BY run.id LIMIT 1", self.study)
+        following = self.query(f"SELECT label, seed {self._of} AND status='queued' ORDER BY run.id LIMIT 1", self.study)
         notes = [f'[red]{failed} failed[/red]' if failed else '', f"next {following[0]['label']} · seed {following[0]['seed']}" if following else '',
                  f'{in_words(self.left)} left, until {clock(self.left)}' if self.left else '']
         self.progress.update(self.total, total=sum(self.counts.values()), completed=ended, note=' · '.join(filter(None, notes)))
-        running = self.store.query(f"SELECT run.id, label, seed, run.recipe {self._of} AND status='running' ORDER BY run.id LIMIT 32", self.study)
+        running = self.query(f"SELECT run.id, label, seed, run.recipe {self._of} AND status='running' ORDER BY run.id LIMIT 32", self.study)
         for id in [i for i in self.lines if i not in {r['id'] for r in running}]: self.progress.remove_task(self.lines.pop(id))
         for r in running:
             if r['id'] not in self.lines:
-                body = json.loads(self.store.query('SELECT body FROM recipe WHERE key=?', r['recipe'])[0]['body'])
+                body = json.loads(self.query('SELECT body FROM recipe WHERE key=?', r['recipe'])[0]['body'])
                 self.lines[r['id']] = self.progress.add_task(f"  {r['label']} · seed {r['seed']}", total=body.get('own', {}).get('epochs'), note='')
-            now = [row for name in (self.metric, 'train_loss') for row in self.store.query('SELECT name, epoch, value FROM metric WHERE run=? AND name=? ORDER BY epoch DESC LIMIT 1', r['id'], name)][:1]
+            now = [row for name in (self.metric, 'train_loss') for row in self.query('SELECT name, epoch, value FROM metric WHERE run=? AND name=? ORDER BY epoch DESC LIMIT 1', r['id'], name)][:1]
             self.progress.update(self.lines[r['id']], completed=now[0]['epoch']+1 if now else 0, note=f"{now[0]['name']} {now[0]['value']:.4g}" if now and now[0]['value'] is not None else '')
 
     def _tell(self, ended):
@@ -161,7 +172,7 @@ class Board:
         for label in dict.fromkeys(r['label'] for r in new): self._complete(label)
 
     def _complete(self, label):
-        its = self.store.query(f'SELECT status, (SELECT value FROM result WHERE run=run.id AND name=?2) score {self._of} AND label=?3', self.study, self.metric, label)
+        its = self.query(f'SELECT status, (SELECT value FROM result WHERE run=run.id AND name=?2) score {self._of} AND label=?3', self.study, self.metric, label)
         if (label, len(its)) in self.told or any(r['status'] not in ENDED for r in its): return
         self.told.add((label, len(its)))   # a search adds seeds later
         scores,stopped = [r['score'] for r in its if r['score'] is not None and r['status'] == 'done'],any(r['status'] == 'stopped' for r in its)

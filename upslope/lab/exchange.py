@@ -12,7 +12,7 @@ import itertools, json, math, re, time
 from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, DataError, lookup, needs
-from .claims import _seal, text_sum
+from .claims import text_sum
 from .store import Store
 from .tables import KINDS, STATUS
 import upslope.lab.reading   # methods of Store
@@ -75,17 +75,18 @@ def add_runs(self:Store,
             said = int(get(r, 'step', 0)),label,key,get(r, 'kind', 'model'),get(r, 'axis'),get(r, 'value')
             db.execute('INSERT INTO recipe (key, body, sum) VALUES (?,?,?)', (key, body, text_sum(body)))
             db.execute('INSERT INTO config VALUES (?,?,?,?,?,?,?,?,?)', (study, i, *said, text_sum(*said)))
-        ids = {}
+        ids,finals = {},{}   # finals: run -> (name, number), by name
         for i, r in sorted(enumerate(rows), key=lambda o: (get(o[1], 'run', 0), o[0])):   # in the order in which they were run
             run = db.execute('INSERT INTO run (study, recipe, seed, status, created, started, finished, error, engine) VALUES (?,?,?,?,?,?,?,?,?)',
                              (study, f"imported:{study}:{r['config']}", int(r['seed']), get(r, 'status', 'done'), now, now, now + float(get(r, 'seconds', 0.)), get(r, 'error'), get(r, 'engine'))).lastrowid
             ids[get(r, 'run', i)] = run
-            db.executemany('INSERT INTO result VALUES (?,?,?)', [(run, k, float(r[k])) for k in numbers if not _none(r[k])])
+            finals[run] = sorted((k, float(r[k])) for k in numbers if not _none(r[k]))
+            db.executemany('INSERT INTO result VALUES (?,?,?)', [(run, *final) for final in finals[run]])
         if history is not None and len(history):
             strange = set(history.run) - set(ids)
             if strange: raise DataError('The history has a run that the table of runs has not.', got=f'run {sorted(strange, key=str)[0]}', have=list(ids)[:10])
             db.executemany('INSERT OR REPLACE INTO metric VALUES (?,?,?,?)', [(ids[r], m, int(e), float(v)) for r, e, m, v in history[['run', 'epoch', 'metric', 'value']].itertuples(index=False)])
-        for run in ids.values(): _seal(db, run)
+        for run, final in finals.items(): self._seal(db, run, final)
     return len(rows)
 
 def _none(v): return v is None or v != v or type(v).__name__ in ('NAType', 'NaTType')   # nan, and what pandas has for it

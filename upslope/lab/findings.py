@@ -16,8 +16,10 @@ from ..core.errors import ArgumentError, StoreError, unknown
 from .axes import Only, Range
 from .design import Variant, confounded
 from .effects import Effect, effect_sentence, effects, placebo_effect, slopes
-from .recipe import Recipe, as_json, show
+from .recipe import Recipe, as_json, from_text, show, to_text
 from .report import write_report
+from .store import json_in
+from .trust import visible
 from .statistics import decimals_for, max_t, mean_interval, paired, sentence, _plural
 from .study import Study, StudyError, _complete
 from .tables import answers, comparison, html_table, latex_table, markdown_table, text_table, unit_of, _named, _pair, _scores
@@ -378,20 +380,40 @@ def report(self:Study,
     reference = self._reference()
     base = recipes.get(reference, self.recipe)
     differs = lambda r: ', '.join(f'{k}={show(v[0])}' for k, v in r.diff(base).items() if v[0] is not None) or 'the base'
-    contexts = {r['context']: r['n'] for r in self.store.query('SELECT context, count(*) n FROM run WHERE study=? AND context IS NOT NULL GROUP BY context', self.name)}
-    versions = {k: ' | '.join(dict.fromkeys(str(json.loads(c).get(k)) for c in contexts)) for c in contexts for k in json.loads(c) if k != 'path'}
-    path = Path(path) if path else self.store.path.parent/'report.html'
+    contexts = self._contexts()
+    versions = {k: ' | '.join(dict.fromkeys(str(c.get(k)) for c in contexts)) for c in contexts for k in c if k != 'path'}
+    folder = Path() if self.store.readonly else self.store.path.parent
+    path = Path(path) if path else folder/'report.html'
     test = self.metric.replace('valid_', 'test_', 1)
     together = self.design.together
     write_report(path, self.name, runs.assign(axis=None) if together else runs, self.history(), metric=self.metric, mode=self.mode, reference=reference, chosen=best, sentences=self.answers()[1:],
                  settings={k: show(v) for k, v in base.settings.items() if k != 'placebo' or v} | dict(seeds=', '.join(map(str, self.seeds)), data_version=self._data_version(), design=repr(self.design)),
-                 versions=versions, recipes={k: differs(r) for k, r in recipes.items()}, test_metric=test if test in runs and test != self.metric else None,
+                 versions=versions, sources=self._sources(), recipes={k: differs(r) for k, r in recipes.items()}, test_metric=test if test in runs and test != self.metric else None,
                  found=self.effects() if together and any(self.steps) else None, places=self._places() if together and any(self.steps) else None, diary=self.diary()._rows())
     return path
 
 @patch
-def _data_version(self:Study):
-    return self.recipe.dataset(self.seeds[0]).version
+def _contexts(self:Study) -> list:
+    "The different circumstances of the runs: versions, machine"
+    rows = self.store.query('SELECT DISTINCT context FROM run WHERE study=? AND context IS NOT NULL', self.name)
+    return [json_in(r['context'], self.store.path, f'the context of a run of {self.name!r}') for r in rows]
+
+@patch
+def _data_version(self:Study) -> str:
+    "Which data the runs have seen, as they said themselves; nothing is loaded to know it"
+    versions = dict.fromkeys(str(c['data']) for c in self._contexts() if c.get('data'))
+    return ' | '.join(versions) or 'not known'
+
+@patch
+def _sources(self:Study) -> dict:
+    "Name -> text of each function that a configuration is made of, or where it is imported from"
+    texts = {}
+    for recipe in self._recipes().values():
+        for v in recipe.settings.values():
+            if not callable(v): continue
+            text = from_text(to_text(v))
+            texts[visible(f'{text.__name__}, imported' if text.ref else text.__name__)] = '\n'.join(text.lines())
+    return texts
 
 @patch
 def _repr_html_(self:Study):

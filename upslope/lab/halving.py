@@ -21,8 +21,9 @@ class Halving:
         first:int=1,      # epochs until the first rung
         factor:int=3,     # one in so many goes on; the next rung is so many times later
     ):
-        if not isinstance(first, int) or first < 1: raise ArgumentError('The first rung comes after at least one epoch.', got=f'{first=}', fix='Halving(first=1)')
-        if not factor > 1: raise ArgumentError('Halving must stop some.', got=f'{factor=}', need='> 1', fix='factor=3')
+        if not isinstance(first, int) or isinstance(first, bool) or not 1 <= first < 2**31: raise ArgumentError('The first rung comes after at least one epoch.', got=f'first={first!r:.60}', fix='Halving(first=1)')
+        number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
+        if not (number and 1 < factor < 2**31): raise ArgumentError('Halving must stop some.', got=f'factor={factor!r:.60}', need='a number > 1', fix='factor=3')
         self.first,self.factor = first,factor
 
     def next(self, rung:int) -> int:

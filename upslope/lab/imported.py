@@ -15,7 +15,7 @@ from .axes import Range
 from .design import Variant, as_design
 from .findings import Diary
 from .recipe import Diff, show
-from .store import Store
+from .store import Store, json_in
 from .study import Study, StudyError
 from .tables import metrics_of
 
@@ -59,7 +59,7 @@ class Imported(Study):
     def _settings(self, runs):
         "Configuration -> what is known of it: its settings, else the axis and value that stand beside it"
         rows = self.store.query("SELECT label, body, axis, value FROM config JOIN recipe ON recipe.key=config.recipe WHERE study=? AND kind='model' ORDER BY position", self.name)
-        known = {r['label']: Found({k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(r['body']).get('own', {}).items()}) for r in rows}
+        known = {r['label']: Found({k: tuple(v) if isinstance(v, list) else v for k, v in json_in(r['body'], self.store.path, f"the settings of {r['label']!r}").get('own', {}).items()}) for r in rows}
         if any(known.values()): return known
         axes = list(dict.fromkeys(r['axis'] for r in rows if r['axis']))
         return {r['label']: Found({a: r['value'] if a == r['axis'] else 'as the base' for a in axes}) for r in rows}

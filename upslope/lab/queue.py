@@ -8,22 +8,27 @@ Docs: https://upslope.github.io/upslope/06-lab/queue.html.md"""
 __all__ = ['Queue']
 
 # %% ../../nbs/06-lab/21_queue.ipynb #0069088f
-import json, time, traceback
+import json, time, traceback, warnings
+from os import PathLike
 from html import escape
 from fastcore.basics import patch
-from ..core.errors import ArgumentError, UpslopeError, unknown
+from ..core.errors import ArgumentError, StoreError, UpslopeError, unknown
 from .reading import SHOWN
+from .patience import Patience, may_pass
 from .store import Store, this_process
 from .study import Study
 
 # %% ../../nbs/06-lab/21_queue.ipynb #573bc391
+_left = set()   # (file, entry) of the queue that this process has left without room to say so
+
 class Queue:
     "Studies that wait for their turn, first in, first out, kept in a store"
     def __init__(self,
         store='runs/store.db',   # a `Store` or its path
         active:int=1,            # studies at work at one time; more of them share the cores
     ):
-        if not isinstance(active, int) or active < 1: raise ArgumentError('A queue works on at least one study at a time.', got=f'{active=}', fix='active=1')
+        if not isinstance(active, int) or isinstance(active, bool) or active < 1: raise ArgumentError('A queue works on at least one study at a time.', got=f'active={active!r:.60}', fix='active=1')
+        if not isinstance(store, (Store, str, PathLike)): raise ArgumentError('A queue is kept in a store.', got=f'store={store!r:.60}', need='a Store, or the path of its file')
         self.store,self.active = store if isinstance(store, Store) else Store(store),active
 
     def add(self,
@@ -52,41 +57,67 @@ class Queue:
         "The entry that is first in line and whose turn it is"
         with self.store.transaction() as db:
             rows = db.execute("SELECT id, study, options, status, process, beat FROM queue WHERE status IN ('waiting', 'active') ORDER BY id").fetchall()
-            waits = [r for r in rows if r[3] == 'waiting' or not self.store.witness.is_alive(r[4], r[5])]   # one whose process was killed is in line again, at its place
+            waits = [r for r in rows if r[3] == 'waiting' or self._is_left(r)]
             if not waits or len(rows) - len(waits) >= self.active: return None
             db.execute("UPDATE queue SET status='active', process=?, beat=?, started=? WHERE id=?", (this_process(), time.time(), time.time(), waits[0][0]))
+            _left.discard(self._key(waits[0][0]))
             return waits[0][:3]
 
+    def _is_left(self, row):
+        "Whether nobody is at work on an active entry: its process was killed, or was interrupted when there was no room to say so; it is in line again, at its place"
+        return self._key(row[0]) in _left or not self.store.witness.is_alive(row[4], row[5])
+    def _key(self, id): return str(self.store.path.resolve()), id
+
     def _put(self, id, status, error=None):
-        with self.store.transaction() as db: db.execute('UPDATE queue SET status=?, process=NULL, finished=?, error=? WHERE id=?', (status, None if status == 'waiting' else time.time(), error, id))
+        finished = None if status == 'waiting' else time.time()
+        statement = 'UPDATE queue SET status=?, process=NULL, finished=?, error=? WHERE id=?'
+        with self.store.transaction() as db: db.execute(statement, (status, finished, error, id))
+
+    def _beat(self, id):
+        with self.store.transaction() as db: db.execute('UPDATE queue SET beat=? WHERE id=?', (time.time(), id))
 
     def run(self,
         show:bool=True,       # progress of each study
         on_event=None,        # function of an `Event`, as in `Study.run`
         wait:bool=False,      # when others are at work, or nothing is in line: wait for more, for ever
     ) -> int:                 # how many studies were run
-        "Work off the line; interrupted at any moment, the same call goes on. A study that fails is marked, and the next one has its turn"
-        n = 0
+        "Work off the line; interrupted at any moment, the same call goes on. A study that fails is marked, and the next one has its turn; on a full disk it waits for room"
+        n,patience = 0,Patience('The queue', print if show else warnings.warn)
+        take = Patience('The queue', patience.tell, reasons=('full',))   # a file that may not be written is told at once
         while True:
-            entry = self._take()
+            entry = take(self._take)
+            take = patience
             if entry is None:
                 if not wait: return n
                 time.sleep(1)
                 continue
-            id,name,options = entry
-            def told(event):
-                with self.store.transaction() as db: db.execute('UPDATE queue SET beat=? WHERE id=?', (time.time(), id))
-                if on_event: on_event(event)
-            try: Study.open(name, self.store).run(show=show, on_event=told, **json.loads(options))
-            except UpslopeError as e:
-                owned = getattr(e, 'reason', None) == 'owned'   # somebody runs it outside of the queue: it keeps its place, and its turn comes when that one is done
-                self._put(id, 'waiting' if owned else 'failed', None if owned else f'{type(e).__name__}: {e}')
-                if owned and not wait: return n
-                if owned: time.sleep(1); continue
-            except Exception: self._put(id, 'failed', traceback.format_exc())
-            except BaseException: self._put(id, 'waiting'); raise   # Ctrl-C: it keeps its place
-            else: self._put(id, 'done')
-            n += 1
+            if self._turn(*entry, show, on_event, patience) != 'waiting': n += 1
+            elif not wait: return n
+            else: time.sleep(1)
+
+    def _turn(self, id, name, options, show, on_event, patience):
+        "Run a study whose turn it is; how its entry stands then"
+        def beat(event):
+            patience(self._beat, id)
+            if on_event: on_event(event)
+        status,error = 'done',None
+        try: patience(Study.open, name, self.store).run(show=show, on_event=beat, **json.loads(options))
+        except UpslopeError as e:
+            if getattr(e, 'reason', None) == 'owned': status = 'waiting'   # somebody runs it outside of the queue: it keeps its place, and its turn comes when that one is done
+            else: status,error = 'failed',f'{type(e).__name__}: {e}'
+        except Exception: status,error = 'failed',traceback.format_exc()
+        except BaseException:   # Ctrl-C
+            self._keep_place(id)
+            raise
+        patience(self._put, id, status, error)
+        return status
+
+    def _keep_place(self, id):
+        "It waits for its turn again, at once, whether there is room to write that or not"
+        try: self._put(id, 'waiting')
+        except StoreError as e:
+            if not may_pass(e): raise
+            _left.add(self._key(id))
 
     def frame(self):
         "Frame with a row per study: study, status, runs done and declared, when it was added, started and finished, error"
@@ -94,7 +125,7 @@ class Queue:
         rows = self.store.query("""SELECT study, status, (SELECT count(*) FROM run WHERE study=queue.study AND status IN ('done', 'failed', 'stopped')) ended, (SELECT count(*) FROM run WHERE study=queue.study) runs,
             added, started, finished, error FROM queue ORDER BY id""")
         frame = pd.DataFrame(rows, columns=['study', 'status', 'ended', 'runs', 'added', 'started', 'finished', 'error'])
-        return frame.assign(**{c: pd.to_datetime(frame[c].astype(float), unit='s').dt.round('s') for c in ('added', 'started', 'finished')})
+        return frame.assign(**{c: pd.to_datetime(frame[c].astype(float), unit='s', errors='coerce').dt.round('s') for c in ('added', 'started', 'finished')})
 
     def __len__(self): return self.store.query("SELECT count(*) n FROM queue WHERE status IN ('waiting', 'active')")[0]['n']
     def __repr__(self):

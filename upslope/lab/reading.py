@@ -8,12 +8,12 @@ Docs: https://upslope.github.io/upslope/06-lab/reading.html.md"""
 __all__ = ['SHOWN', 'Reproduction', 'Run']
 
 # %% ../../nbs/06-lab/03_reading.ipynb #e35f8845
-import json, shlex, sys, time
+import shlex, sys, time
 from zlib import crc32
 from fastcore.basics import patch
 from ..core.errors import unknown
 from .claims import checksum, text_sum
-from .store import Store, damaged
+from .store import Store, damaged, json_in
 
 # %% ../../nbs/06-lab/03_reading.ipynb #77da8cca
 @patch(as_prop=True)
@@ -42,7 +42,8 @@ def runs(self:Store, study:str):
         a,b = place.get(run, (0, 0))
         if not _fits(sum, lambda: checksum(names[a:b], [0]*(b-a), values[a:b], text_sum(recipe, seed))): raise damaged(self.path, f'the results of run {run} are not those that were written')
     if not results: return frame
-    wide = pd.DataFrame(dict(run=ids, name=names, value=values)).pivot(index='run', columns='name', values='value').astype(float)
+    try: wide = pd.DataFrame(dict(run=ids, name=names, value=values)).pivot(index='run', columns='name', values='value').astype(float)
+    except (TypeError, ValueError) as e: raise damaged(self.path, f'a final number is none: {e}') from e
     return frame.merge(wide, how='left', left_on='run', right_index=True)
 
 def _fits(sum, compute):
@@ -83,6 +84,11 @@ def contents(self:Store) -> list:
     return self.query("""SELECT study.name study, count(run.id) runs, sum(status='done') done, sum(status='failed') failed, sum(status='stopped') stopped, sum(status='running') running,
         sum(status='queued') queued, max(finished) finished FROM study LEFT JOIN run ON run.study=study.name GROUP BY study.name ORDER BY study.created DESC""")
 
+def _when(seconds) -> str:
+    "Day and minute of a time [s since 1970]; empty for none, and for what is none"
+    try: return time.strftime('%Y-%m-%d %H:%M', time.localtime(seconds)) if seconds else ''
+    except (TypeError, ValueError, OverflowError, OSError): return ''
+
 @patch
 def _repr_html_(self:Store):
     from html import escape
@@ -91,7 +97,7 @@ def _repr_html_(self:Store):
     cell = lambda tag, text, side='right': f'<{tag} style="text-align:{side};padding:1px 10px">{text}</{tag}>'
     head = cell('th', 'study', 'left') + cell('th', 'runs') + ''.join(cell('th', k) for k in states) + cell('th', 'last one ended', 'left')
     body = ''.join('<tr>' + cell('td', escape(r['study']), 'left') + cell('td', r['runs']) + ''.join(cell('td', shown(r[k])) for k in states)
-                   + cell('td', time.strftime('%Y-%m-%d %H:%M', time.localtime(r['finished'])) if r['finished'] else '', 'left') + '</tr>' for r in rows[:SHOWN])
+                   + cell('td', _when(r['finished']), 'left') + '</tr>' for r in rows[:SHOWN])
     more = f"<p>and {len(rows) - SHOWN} older ones</p>" if len(rows) > SHOWN else ''
     size = self.path.stat().st_size/1e6
     return f'<p>Store <code>{escape(str(self.path))}</code>, {size:.1f} MB</p>' + (f'<table><tr>{head}</tr>{body}</table>{more}' if rows else '<p>No study yet.</p>')
@@ -111,7 +117,7 @@ class Run:
         self.store,self.id,self.study,self.config,self.seed,self.status = store,id,row['study'],row['label'] or row['recipe'],row['seed'],row['status']
         self.attempt,self.error,self.engine,self.reason,self.why_stopped = row['attempt'],row['error'],row['engine'],row['reason'],row['stop']
         self.seconds = row['spent'] + row['finished'] - (row['started'] or row['finished']) if row['finished'] else None
-        self.body,self.context = row['body'],json.loads(row['context'] or '{}')
+        self.body,self.context = row['body'],json_in(row['context'] or '{}', store.path, f'the context of run {id}')
 
     def results(self) -> dict:
         "Its final numbers by name"

@@ -71,6 +71,11 @@ def _recipes_html(recipes, reference):
         out.append(f'<details><summary>{html.escape(name)}{": what differs from " + html.escape(start) if short else ""}</summary><pre>{(diff or "nothing differs") if short else html.escape(str(text))}</pre></details>')
     return ''.join(out)
 
+def _sources_html(sources):
+    if not sources: return ''
+    text = lambda name, source: f'<details><summary>{html.escape(name)}</summary><pre>{html.escape(source)}</pre></details>'
+    return '<h3>Source</h3><p class="quiet">The functions that the configurations are made of, as the store has them.</p>' + ''.join(text(*item) for item in sources.items())
+
 def _failures_html(runs):
     failed = runs[runs.status == 'failed']
     if not len(failed): return ''
@@ -129,6 +134,7 @@ def write_report(
     found:list=None,               # effects that are already known (see `effects_figure`)
     places:dict=None,              # configuration -> {axis: value}, for the parallel coordinates; None: as `design`
     diary:list=None,               # (when, question, answer, how long it took), in order
+    sources:dict=None,             # name -> text of the functions that the configurations are made of
 ) -> Path:
     "Write the whole study as one self-contained HTML page, atomically"
     table = comparison(runs, metric, reference, mode, level); reference = table.attrs['reference']
@@ -176,7 +182,7 @@ def write_report(
 {f'<h2 id="curves">Learning curves</h2><div class="figures">{"".join(curves)}</div>' if curves else '<h2 id="curves">Learning curves</h2><p class="quiet">No run has recorded a history.</p>'}
 {_diary_html(diary)}
 {_failures_html(runs)}
-<h2 id="settings">Settings</h2>{_facts(settings) if settings else ''}{_recipes_html(recipes, reference)}
+<h2 id="settings">Settings</h2>{_facts(settings) if settings else ''}{_recipes_html(recipes, reference)}{_sources_html(sources)}
 <h3>Seeds</h3><p>{esc(', '.join(map(str, seeds)))}. One seed stands for the same chance in every configuration, so differences are paired.</p>
 {f'<h3>Versions</h3>{_facts(versions)}' if versions else ''}
 <h2 id="runs">All runs</h2>{_runs_html(runs, hidden, allowed)}{'<p class="note">·: measured on test data, and not shown: this configuration was not chosen.</p>' if hidden else ''}

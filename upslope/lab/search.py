@@ -12,7 +12,7 @@ import warnings
 from ..core.errors import ArgumentError, needs, unknown
 from ..core.seeds import derive
 from .axes import Only, Range, check_axes, ordered, values_of
-from .design import Design
+from .design import MOST_DRAWN, Design
 from .recipe import Recipe, as_json, show
 
 # %% ../../nbs/06-lab/06_search.ipynb #63e16a48
@@ -27,9 +27,11 @@ def search(
     batch:int=4,          # trials in a round, chosen without knowing each other's results; not fewer than the workers
 ) -> Design:
     "A search by Optuna"
-    if sampler not in SAMPLERS: raise unknown('sampler', sampler, SAMPLERS)
-    if pruner is not None and pruner not in PRUNERS: raise unknown('pruner', pruner, PRUNERS)
-    if not isinstance(batch, int) or batch < 1: raise ArgumentError('A search asks for at least one trial at a time.', got=f'{batch=}')
+    named = lambda v, names: isinstance(v, str) and v in names
+    if not named(sampler, SAMPLERS): raise unknown('sampler', sampler, SAMPLERS)
+    if not (pruner is None or named(pruner, PRUNERS)): raise unknown('pruner', pruner, PRUNERS)
+    whole = isinstance(batch, int) and not isinstance(batch, bool)
+    if not (whole and 1 <= batch <= MOST_DRAWN): raise ArgumentError('A search asks for at least one trial at a time.', got=f'batch={batch!r:.60}', need=f'a whole number, 1 to {MOST_DRAWN}', fix='batch=4')
     return Design('search', dict(n=n, sampler=sampler, pruner=pruner, seed=seed, batch=batch))
 
 def _optuna():

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape
 from .activations import as_config
+from ..core.arguments import wholes
 from .dense import EinsumDense, positive
 from .initializers import constraint, initializer, regularizer
 from .layer import InputSpec, Layer, is_shape, mask_of
@@ -151,8 +152,8 @@ class MultiHeadAttention(_Heads):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.num_heads,self.key_dim = positive(num_heads, 'num_heads', 'MultiHeadAttention'),positive(key_dim, 'key_dim', 'MultiHeadAttention')
         self.value_dim = self.key_dim if value_dim is None else positive(value_dim, 'value_dim', 'MultiHeadAttention')
-        self._out_shape = None if output_shape is None else (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
-        self.attention_axes = None if attention_axes is None else (attention_axes,) if isinstance(attention_axes, int) else tuple(attention_axes)
+        self._out_shape = None if output_shape is None else wholes(output_shape, 'output_shape', 'MultiHeadAttention')
+        self.attention_axes = None if attention_axes is None else wholes(attention_axes, 'attention_axes', 'MultiHeadAttention')
         self.flash_attention = flash_attention
         self._take_common(dropout, use_bias, sliding_window, (kernel_initializer, kernel_regularizer, kernel_constraint), (bias_initializer, bias_regularizer, bias_constraint), use_gate, seed)
 

@@ -12,8 +12,9 @@ __all__ = ['span', 'grey_of', 'Resizing', 'CenterCrop', 'RandomCrop', 'looked_up
 import math
 import torch, torch.nn.functional as F
 from torch import Tensor
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.shapes import Shape
+from ..core.arguments import is_number, number_pair
 from .convolution import channels_axis
 from .dense import positive
 from .layer import Layer
@@ -28,10 +29,10 @@ def span(
     one_sided:bool=False,  # a number means (0, factor), not (-factor, factor)
 ) -> tuple[float, float]:
     "The range from which a factor is drawn"
-    pair = sorted(factor) if isinstance(factor, (tuple, list)) and len(factor) == 2 else None
-    if pair is None and (isinstance(factor, bool) or not isinstance(factor, (int, float))) or any(not low <= v <= high for v in (pair or [factor])):
-        raise ArgumentError(f'{who} needs a range.', got=f'{name}={factor!r}', need=f'a number or two, from {low:g} to {high:g}')
-    if pair is not None: return float(pair[0]),float(pair[1])
+    pair = factor if isinstance(factor, (tuple, list)) and len(factor) == 2 else None
+    if not all(is_number(v) and low <= v <= high for v in (pair or [factor])):
+        raise ArgumentError(f'{who} needs a range.', got=f'{name}={briefly(factor)}', need=f'a number or two, from {low:g} to {high:g}')
+    if pair is not None: return float(min(pair)),float(max(pair))
     return (0. if one_sided else max(low, -abs(factor))),abs(float(factor))
 
 class _Image(Layer):
@@ -41,8 +42,7 @@ class _Image(Layer):
     _tape,_again = None,False
     def _take(self, data_format=None, seed=None, value_range=(0, 255)):
         self._axis,self.seed,self._generators = channels_axis(data_format, type(self).__name__),seed,{}
-        if len(tuple(value_range)) != 2 or not value_range[0] < value_range[1]: raise ArgumentError(f'{type(self).__name__} needs a range of colours.', got=f'{value_range=}', need='(lowest, highest)')
-        self.value_range = tuple(value_range)
+        self.value_range = number_pair(value_range, 'value_range', type(self).__name__)
 
     def drawn(self, x, make):
         "What `make(generator)` draws; for a mask, what was drawn for its picture"

@@ -87,7 +87,7 @@ class RandomPosterization(_Image):
 class RandomGrayscale(_Image):
     "Grey with probability `factor`"
     def __init__(self,
-        factor:float=.5,       # how likely, 0 to 1
+        factor=.5,       # how likely, 0 to 1
         data_format:str=None,
         seed:int=None,
         **kwargs
@@ -99,7 +99,7 @@ class RandomGrayscale(_Image):
 class RandomInvert(_Image):
     "A negative, with a probability drawn from `factor`"
     def __init__(self,
-        factor:float=1.,       # how likely, 0 to 1
+        factor=1.,       # how likely, 0 to 1
         value_range=(0, 255),
         seed:int=None,
         data_format:str=None,

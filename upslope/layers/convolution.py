@@ -26,7 +26,7 @@ def channels_axis(
     who:str='this layer',
 ) -> int:
     "The axis of the channels"
-    if data_format not in (None, 'channels_last', 'channels_first'):
+    if not (data_format is None or isinstance(data_format, str) and data_format in ('channels_last', 'channels_first')):
         raise ArgumentError(f'There is no such data format for {who}.', got=f'{data_format=}', have=['channels_last', 'channels_first'])
     return 1 if data_format == 'channels_first' else -1
 

@@ -13,14 +13,15 @@ import inspect, math, re
 from typing import Generic
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.composition import grown
 from ..core.functions import I, O, Vec
-from ..core.shapes import Shape
+from ..core.shapes import Shape, is_whole
 from ..core.signatures import Var, size
 from ..core.tracing import signature_of
 from ..core.unification import Unifier
-from .activations import SignatureError, activation, activations, glu, linear
+from .activations import activation, activations, glu, linear
+from ..core.arguments import SignatureError, wholes
 from .initializers import constraint, initializer, regularizer, torch_dtype
 from .layer import InputSpec, Layer, is_shape
 from .symbols import Outcome
@@ -33,8 +34,8 @@ def positive(
     least:int=1,
 ) -> int:
     "A whole number of at least `least`, or an error in words"
-    if isinstance(value, bool) or not hasattr(value, '__index__') or value < least:
-        raise ArgumentError(f'{who} needs `{name}` to be a whole number.', got=f'{name}={value!r}', need=f'int >= {least}')
+    if not is_whole(value) or value < least:
+        raise ArgumentError(f'{who} needs `{name}` to be a whole number.', got=f'{name}={briefly(value)}', need=f'int >= {least}')
     return int(value)
 
 def _function(what):
@@ -156,7 +157,7 @@ class PReLU(Layer):
     ):
         super().__init__(**kwargs)
         self._for_alpha = initializer(alpha_initializer),regularizer(alpha_regularizer),constraint(alpha_constraint)
-        self.shared_axes = None if shared_axes is None else [shared_axes] if isinstance(shared_axes, int) else list(shared_axes)
+        self.shared_axes = None if shared_axes is None else list(wholes(shared_axes, 'shared_axes', 'PReLU'))
     def build(self, input_shape):
         shape = [1 if i in (self.shared_axes or ()) else n for i, n in enumerate(input_shape)][1:]
         self.add_weight(shape, self._for_alpha[0], regularizer=self._for_alpha[1], constraint=self._for_alpha[2], name='alpha')
@@ -183,6 +184,7 @@ class Softmax(Layer):
     supports_masking = True
     def __init__(self, axis=-1, **kwargs):
         super().__init__(**kwargs)
+        wholes(axis, 'axis', 'Softmax')
         self.axis = axis
     def forward(self, x, mask=None):
         if mask is not None: x = x.masked_fill(~mask.bool(), -3e4 if x.dtype == torch.float16 else -1e9)
@@ -219,7 +221,7 @@ class EinsumDense(Layer):
             if letter not in self._in + self._weight: raise ArgumentError('A letter of the output is nowhere else.', got=f'{letter!r} in {equation!r}')
         for letter in bias_axes or '':
             if letter not in self._out: raise ArgumentError('A bias has axes of the output.', got=f'{bias_axes=}', have=list(self._out))
-        self._partial = [output_shape] if isinstance(output_shape, int) else list(output_shape)
+        self._partial = list(wholes(output_shape, 'output_shape', 'EinsumDense', may_be_none=True))
         self._function = _function(activation)
         self._for_kernel = initializer(kernel_initializer),regularizer(kernel_regularizer),constraint(kernel_constraint)
         self._for_bias = initializer(bias_initializer),regularizer(bias_regularizer),constraint(bias_constraint)

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 from ..core.errors import ArgumentError
 from .activations import Configurable, choose, snake
+from ..core.arguments import in_words
 
 # %% ../../nbs/02-layers/02_initializers.ipynb #0f9ec65b
 class Initializer(Configurable):
     "Draws a tensor of a shape; `draw` is what a subclass writes"
+    @in_words
     def __call__(self,
         shape,             # in Keras's layout: inputs before outputs
         dtype=None,        # None: PyTorch's default
@@ -147,12 +149,13 @@ def initializer(
 # %% ../../nbs/02-layers/02_initializers.ipynb #03182149
 class Regularizer(Configurable):
     "A number for a weight, added to the loss; `cost` is what a subclass writes"
+    @in_words
     def __call__(self, weight:Tensor) -> Tensor: return self.cost(weight)
     def cost(self, weight): raise NotImplementedError(f'{type(self).__name__} does not say what a weight costs.')
 
 class L1L2(Regularizer):
     "`l1 * sum(|w|) + l2 * sum(w^2)`"
-    def __init__(self, l1:float=0., l2:float=0.):
+    def __init__(self, l1:float|None=0., l2:float|None=0.):
         for name, value in dict(l1=l1, l2=l2).items():
             if value is not None and not 0 <= value < math.inf: raise ArgumentError('A penalty is a number >= 0.', got=f'{name}={value!r}')
         self.l1,self.l2 = l1 or 0.,l2 or 0.
@@ -163,10 +166,10 @@ class L1L2(Regularizer):
         return cost
 class L1(L1L2):
     "`l1 * sum(|w|)`"
-    def __init__(self, l1:float=.01): super().__init__(l1=.01 if l1 is None else l1)
+    def __init__(self, l1:float|None=.01): super().__init__(l1=.01 if l1 is None else l1)
 class L2(L1L2):
     "`l2 * sum(w^2)`"
-    def __init__(self, l2:float=.01): super().__init__(l2=.01 if l2 is None else l2)
+    def __init__(self, l2:float|None=.01): super().__init__(l2=.01 if l2 is None else l2)
 class OrthogonalRegularizer(Regularizer):
     "`factor` times the mean size of the cosine between two rows, or two columns"
     def __init__(self, factor:float=.01, mode:str='rows'):
@@ -190,6 +193,7 @@ def regularizer(
 # %% ../../nbs/02-layers/02_initializers.ipynb #88fca294
 class Constraint(Configurable):
     "The nearest weight that is allowed; `project` is what a subclass writes"
+    @in_words
     def __call__(self, weight:Tensor) -> Tensor: return self.project(weight)
     def project(self, weight): raise NotImplementedError(f'{type(self).__name__} does not say which weights are allowed.')
 

@@ -12,6 +12,7 @@ __all__ = ['fingerprint', 'keyed_hash', 'texts', 'mode_in', 'Hashing', 'HashedCr
 import json, re, string
 from collections import Counter
 from functools import lru_cache
+from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
 from ..core.errors import ArgumentError, DataError
@@ -135,8 +136,16 @@ def mode_in(mode, have, who, sparse):
     if sparse: raise ArgumentError('There are no sparse outputs here.', got='sparse=True', fix='sparse=False')
     return mode
 
+def _lines_of(path): return Path(path).read_text(encoding='utf-8').split('\n')[:-1]
+
 class _Words(Layer):
     "A layer that takes words"
+    @classmethod
+    def from_config(cls, config):
+        "Made again from what `get_config` gave; DataError if that names a file of words, which may be any file of this machine"
+        path = config.get('vocabulary')
+        if isinstance(path, str): raise DataError(f'{cls.__name__} opens no file that a configuration names.', got=f'vocabulary={path!r}', need='the words themselves, in a list', fix=f'{cls.__name__}(vocabulary=path), with a path that you know')
+        return super().from_config(config)
     def __call__(self, x): return self.forward(x)
     def compute_output_shape(self, input_shape): return Shape(input_shape) if self.output_mode == 'int' else encoded_shape(input_shape, 'one_hot' if self.output_mode == 'one_hot' else 'count', self._depth)
     def _encode(self, ids):
@@ -208,35 +217,37 @@ class _Lookup(_Words):
         self.max_tokens,self.num_oov_indices,self.mask_token,self.oov_token,self.invert,self.pad_to_max_tokens = max_tokens,num_oov_indices,mask_token,oov_token,invert,pad_to_max_tokens
         self._tokens,self._idf,self._static = [],None,vocabulary is not None
         self.built = True
-        if isinstance(vocabulary, str): vocabulary = open(vocabulary, encoding='utf-8').read().split('\n')[:-1] if vocabulary.endswith('.txt') else [vocabulary]
+        if isinstance(vocabulary, str): vocabulary = _lines_of(vocabulary) if vocabulary.endswith('.txt') else [vocabulary]
         if vocabulary is not None: self.set_vocabulary(vocabulary, idf_weights)
     def arguments(self):
         given = super().arguments()
-        if self._tokens: given |= dict(vocabulary=[o.item() if hasattr(o, 'item') else o for o in self._tokens], idf_weights=None if self._idf is None else self._idf[len(self._special()):len(self._special()) + len(self._tokens)].tolist())
+        if self._tokens: given |= dict(vocabulary=[o.item() if hasattr(o, 'item') else o for o in self._tokens], idf_weights=None if self._idf is None else self._idf[self._n_special:self._n_special + len(self._tokens)].tolist())
         return given
-    def _special(self): return ([self.mask_token] if self.mask_token is not None and self.output_mode == 'int' else []) + [self.oov_token]*self.num_oov_indices
+    def _special(self): return [self.mask_token]*self._oov_start + [self.oov_token]*self.num_oov_indices
+    @property
+    def _n_special(self): return self._oov_start + self.num_oov_indices   # counted, not listed: a configuration may ask for any number
     def get_vocabulary(self, include_special_tokens=True):
         "The words in the order of their numbers"
         return (self._special() if include_special_tokens else []) + list(self._tokens)
-    def vocabulary_size(self): return len(self._special()) + len(self._tokens)
+    def vocabulary_size(self): return self._n_special + len(self._tokens)
     @property
     def _depth(self): return self.max_tokens if self.pad_to_max_tokens else self.vocabulary_size()
     def set_vocabulary(self, vocabulary, idf_weights=None):
         "Take over a list of words, with or without the special ones in front"
         words = [o.item() if hasattr(o, 'item') else o.decode() if isinstance(o, bytes) else o for o in (vocabulary.tolist() if isinstance(vocabulary, (np.ndarray, Tensor)) else vocabulary)]
-        special = self._special()
+        special = self._special() if len(words) >= self._n_special else []
         if not words: raise ArgumentError(f'{self.who} needs words.', got='an empty vocabulary')
         given_special = bool(special) and words[:len(special)] == special
         tokens = words[len(special):] if given_special else words
         twice = [w for w, n in Counter(tokens).items() if n > 1]
         if twice: raise ArgumentError(f'{self.who} has words twice.', got=', '.join(map(repr, twice[:10])))
         if self.mask_token is not None and self.mask_token in tokens: raise ArgumentError(f'{self.who} has its padding among the words.', got=repr(self.mask_token))
-        if self.max_tokens is not None and len(special) + len(tokens) > self.max_tokens: raise ArgumentError(f'{self.who} has no room for these words.', got=f'{len(tokens)} words and {len(special)} special ones', need=f'at most max_tokens={self.max_tokens}')
+        if self.max_tokens is not None and self._n_special + len(tokens) > self.max_tokens: raise ArgumentError(f'{self.who} has no room for these words.', got=f'{len(tokens)} words and {self._n_special} special ones', need=f'at most max_tokens={self.max_tokens}')
         if self.output_mode == 'tf_idf':
             if idf_weights is None: raise ArgumentError(f'{self.who} needs a weight for each word.', got='idf_weights=None', need=f'{len(words)} numbers')
             weights = torch.as_tensor(np.asarray(idf_weights), dtype=torch.float32)
             if len(weights) != len(words): raise ArgumentError(f'{self.who} needs a weight for each word.', got=f'{len(weights)} weights, {len(words)} words')
-            self._set_idf(weights if given_special else torch.cat([weights.mean().expand(len(special)), weights]))
+            self._set_idf(weights if given_special else torch.cat([weights.mean().expand(self._n_special), weights]))
         self._set_tokens(tokens)
     def _set_idf(self, weights):
         if self.pad_to_max_tokens: weights = torch.nn.functional.pad(weights, (0, self.max_tokens - len(weights)))
@@ -249,15 +260,15 @@ class _Lookup(_Words):
         "Take over what `get_extra_state` gave"
         try: words,weights = (json.loads(bytes(state.tolist()))[k] for k in ('words', 'weights'))
         except (ValueError, KeyError, TypeError, AttributeError) as e: raise DataError(f'{self.who} finds no table of words in this state.', got=str(e)) from e
-        idf,size = None if weights is None else torch.tensor(np.frombuffer(bytes.fromhex(weights), '<f4').copy()),len(self._special()) + len(words)
-        if self.max_tokens is not None and size > self.max_tokens: raise DataError(f'{self.who} has no room for the words of this state.', got=f'{len(words)} words and {len(self._special())} special ones', need=f'at most max_tokens={self.max_tokens}')
+        idf,size = None if weights is None else torch.tensor(np.frombuffer(bytes.fromhex(weights), '<f4').copy()),self._n_special + len(words)
+        if self.max_tokens is not None and size > self.max_tokens: raise DataError(f'{self.who} has no room for the words of this state.', got=f'{len(words)} words and {self._n_special} special ones', need=f'at most max_tokens={self.max_tokens}')
         need = (self.max_tokens if self.pad_to_max_tokens else size) if self.output_mode == 'tf_idf' and words else 0
         if words and (0 if idf is None else len(idf)) != need: raise DataError(f'The words of this state do not fit {self.who}.', got=f'{0 if idf is None else len(idf)} weights', need=f'{need} weights with output_mode={self.output_mode!r}')
         self._idf = idf
         self._set_tokens(words)
     def _set_tokens(self, tokens):
         self._tokens = tokens
-        self._index = {t: i for i, t in enumerate(tokens, len(self._special()))}
+        self._index = {t: i for i, t in enumerate(tokens, self._n_special)}
     def adapt(self, data):
         "Count the words of data and take the frequent ones first"
         if self._static: raise ArgumentError(f'{self.who} was given its vocabulary and has nothing to adapt.')
@@ -266,10 +277,10 @@ class _Lookup(_Words):
         for row in rows: counts.update(row); documents.update(set(row))
         for special in (self.mask_token, self.oov_token): counts.pop(special, None)
         order = sorted(counts, key=lambda t: (counts[t], t), reverse=True)
-        if self.max_tokens is not None: order = order[:self.max_tokens - len(self._special())]
+        if self.max_tokens is not None: order = order[:self.max_tokens - self._n_special]
         if self.output_mode == 'tf_idf':
             weights = torch.tensor([np.log(1 + len(rows)/(1 + documents[t])) for t in order], dtype=torch.float32)
-            self._set_idf(torch.cat([weights.mean().expand(len(self._special())), weights]) if len(weights) else weights)
+            self._set_idf(torch.cat([weights.mean().expand(self._n_special), weights]) if len(weights) else weights)
         self._set_tokens(order)
     def _rows(self, data):
         x = self._read(data)
@@ -367,7 +378,7 @@ class TextVectorization(_Words):
         if ragged: raise ArgumentError('There are no ragged tensors here.', got='ragged=True', fix='ragged=False')
         if output_sequence_length is not None and (output_mode != 'int' or output_sequence_length < 1): raise ArgumentError('TextVectorization brings only numbers to a length.', got=f'{output_sequence_length=}, {output_mode=}', need="a length >= 1 with output_mode='int'")
         self.standardize,self.split,self.output_sequence_length = standardize,split,output_sequence_length
-        self.ngrams = tuple(range(1, ngrams + 1)) if isinstance(ngrams, int) else None if ngrams is None else tuple(ngrams)
+        self.ngrams = range(1, ngrams + 1) if isinstance(ngrams, int) else None if ngrams is None else tuple(ngrams)
         self.output_mode = mode_in(output_mode, ['int', 'one_hot', 'multi_hot', 'count', 'tf_idf'], 'TextVectorization', sparse)
         self.table = StringLookup(max_tokens, mask_token='', vocabulary=vocabulary, idf_weights=idf_weights, output_mode=self.output_mode, pad_to_max_tokens=pad_to_max_tokens)
         self.built = True

@@ -17,17 +17,19 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
 from .activations import Configurable, choose, snake
+from ..core.arguments import in_words
 
 # %% ../../nbs/02-layers/19_losses.ipynb #15e1971a
 class Loss(Configurable):
     "A number for truth and prediction; `each(y_true, y_pred)`, one for each item, is what a subclass writes"
     eps = 1e-7
-    def __init__(self, reduction:str='sum_over_batch_size', name:str=None): self._take(reduction, name)
+    def __init__(self, reduction:str|None='sum_over_batch_size', name:str=None): self._take(reduction, name)
     def _take(self, reduction, name):
         reductions = 'sum_over_batch_size', 'mean', 'sum', 'mean_with_sample_weight', 'none', None
         if reduction not in reductions: raise ArgumentError(f'{type(self).__name__} cannot reduce so.', got=f'{reduction=}', have=reductions)
         self.reduction,self.name = reduction,name or snake(type(self).__name__)
     def each(self, y_true, y_pred): raise NotImplementedError(f'{type(self).__name__} does not say what an item costs.')
+    @in_words
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_pred = torch.as_tensor(y_pred)
         y_true = torch.as_tensor(y_true, device=y_pred.device)
@@ -70,11 +72,11 @@ class LogCosh(Loss):
     def each(self, t, p): d = p - t; return (d + F.softplus(-2*d) - math.log(2)).mean(-1)
 class Huber(Loss):
     "Half the square up to `delta`, from there a line"
-    def __init__(self, delta:float=1., reduction:str='sum_over_batch_size', name:str=None): self._take(reduction, name); self.delta = delta
+    def __init__(self, delta:float=1., reduction:str|None='sum_over_batch_size', name:str=None): self._take(reduction, name); self.delta = delta
     def each(self, t, p): return F.huber_loss(p, t.expand_as(p), reduction='none', delta=self.delta).mean(-1)
 class CosineSimilarity(Loss):
     "Minus the cosine between truth and prediction"
-    def __init__(self, axis:int=-1, reduction:str='sum_over_batch_size', name:str=None): self._take(reduction, name); self.axis = axis
+    def __init__(self, axis:int=-1, reduction:str|None='sum_over_batch_size', name:str=None): self._take(reduction, name); self.axis = axis
     def each(self, t, p): return -(F.normalize(t, dim=self.axis, eps=1e-12)*F.normalize(p, dim=self.axis, eps=1e-12)).sum(self.axis)
 class Poisson(Loss):
     "`mean(y_pred - y_true * log(y_pred))`"
@@ -85,7 +87,7 @@ class KLDivergence(Loss):
 
 # %% ../../nbs/02-layers/19_losses.ipynb #604cf0d3
 class _Entropy(Loss):
-    def __init__(self, from_logits:bool=False, label_smoothing:float=0., axis:int=-1, reduction:str='sum_over_batch_size', name:str=None):
+    def __init__(self, from_logits:bool=False, label_smoothing:float=0., axis:int=-1, reduction:str|None='sum_over_batch_size', name:str=None):
         self._take(reduction, name)
         if not 0 <= label_smoothing <= 1: raise ArgumentError(f'{type(self).__name__} smooths by a part.', got=f'{label_smoothing=}', need='0 to 1')
         self.from_logits,self.label_smoothing,self.axis = from_logits,label_smoothing,axis
@@ -107,7 +109,7 @@ class CategoricalCrossentropy(_Entropy):
         return -(t*p.log()).sum(self.axis)
 class SparseCategoricalCrossentropy(Loss):
     "`-log(p)` at the class's number"
-    def __init__(self, from_logits:bool=False, ignore_class:int=None, axis:int=-1, reduction:str='sum_over_batch_size', name:str=None): self._take(reduction, name); self.from_logits,self.ignore_class,self.axis = from_logits,ignore_class,axis
+    def __init__(self, from_logits:bool=False, ignore_class:int=None, axis:int=-1, reduction:str|None='sum_over_batch_size', name:str=None): self._take(reduction, name); self.from_logits,self.ignore_class,self.axis = from_logits,ignore_class,axis
     def each(self, t, p):
         t = t.long()
         if t.ndim == p.ndim: t = t.squeeze(self.axis)
@@ -118,7 +120,7 @@ class SparseCategoricalCrossentropy(Loss):
         return -chances.gather(-1, torch.where(kept, t, torch.zeros_like(t)).unsqueeze(-1)).squeeze(-1)*kept
 class BinaryFocalCrossentropy(_Entropy):
     "Binary cross-entropy, less for what is already right"   # Lin et al. 2017, arXiv:1708.02002
-    def __init__(self, apply_class_balancing:bool=False, alpha:float=.25, gamma:float=2., from_logits:bool=False, label_smoothing:float=0., axis:int=-1, reduction:str='sum_over_batch_size', name:str=None):
+    def __init__(self, apply_class_balancing:bool=False, alpha:float=.25, gamma:float=2., from_logits:bool=False, label_smoothing:float=0., axis:int=-1, reduction:str|None='sum_over_batch_size', name:str=None):
         super().__init__(from_logits, label_smoothing, axis, reduction, name)
         self.apply_class_balancing,self.alpha,self.gamma = apply_class_balancing,alpha,gamma
     def each(self, t, p):
@@ -129,7 +131,7 @@ class BinaryFocalCrossentropy(_Entropy):
         return cost.mean(self.axis)
 class CategoricalFocalCrossentropy(_Entropy):
     "Categorical cross-entropy, less for what is already right"
-    def __init__(self, alpha:float=.25, gamma:float=2., from_logits:bool=False, label_smoothing:float=0., axis:int=-1, reduction:str='sum_over_batch_size', name:str=None):
+    def __init__(self, alpha:float=.25, gamma:float=2., from_logits:bool=False, label_smoothing:float=0., axis:int=-1, reduction:str|None='sum_over_batch_size', name:str=None):
         super().__init__(from_logits, label_smoothing, axis, reduction, name)
         self.alpha,self.gamma = alpha,gamma
     def each(self, t, p):
@@ -151,19 +153,20 @@ class CategoricalHinge(Loss):
     def each(self, t, p): return torch.relu(((1 - t)*p).amax(-1) - (t*p).sum(-1) + 1)
 class Dice(Loss):
     "`1 - 2 * overlap / (size + size)`, over all items or all but some axes"
-    def __init__(self, reduction:str='sum_over_batch_size', name:str=None, axis=None): self._take(reduction, name); self.axis = axis
+    def __init__(self, reduction:str|None='sum_over_batch_size', name:str=None, axis=None): self._take(reduction, name); self.axis = axis
     def each(self, t, p):
         over = tuple(self.axis) if self.axis is not None else tuple(range(t.ndim))
         return 1 - (2*(t*p).sum(over) + self.eps)/(t.sum(over) + p.sum(over) + self.eps)
 class Tversky(Loss):
     "Dice with a price for each kind of error: `alpha` for false alarms, `beta` for misses"
-    def __init__(self, alpha:float=.5, beta:float=.5, reduction:str='sum_over_batch_size', name:str=None, axis=None): self._take(reduction, name); self.alpha,self.beta,self.axis = alpha,beta,axis
+    def __init__(self, alpha:float=.5, beta:float=.5, reduction:str|None='sum_over_batch_size', name:str=None, axis=None): self._take(reduction, name); self.alpha,self.beta,self.axis = alpha,beta,axis
     def each(self, t, p):
         over = tuple(self.axis) if self.axis is not None else tuple(range(t.ndim))
         both = (t*p).sum(over)
         return 1 - (both + self.eps)/(both + self.alpha*((1 - t)*p).sum(over) + self.beta*(t*(1 - p)).sum(over) + self.eps)
 class CTC(Loss):
     "How unlikely a sequence of labels is for `(batch, steps, classes)` logits; 0 is the blank, and fills up shorter sequences"   # Graves et al. 2006
+    @in_words
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_pred = torch.as_tensor(y_pred)
         y_true = torch.as_tensor(y_true, device=y_pred.device)
@@ -174,7 +177,8 @@ class CTC(Loss):
         return F.ctc_loss(torch.log_softmax(p.transpose(0, 1).float(), -1), t.long(), lengths, (t != 0).sum(-1), blank=0, reduction='none')
 class Circle(Loss):
     "Embeddings of one class near, of others far, each pair pulled by as much as it lacks; of `(batch, size)` embeddings of length 1"   # Sun et al. 2020, arXiv:2002.10857
-    def __init__(self, gamma:float=80., margin:float=.4, remove_diagonal:bool=True, reduction:str='sum_over_batch_size', name:str=None): self._take(reduction, name); self.gamma,self.margin,self.remove_diagonal = gamma,margin,remove_diagonal
+    def __init__(self, gamma:float=80., margin:float=.4, remove_diagonal:bool=True, reduction:str|None='sum_over_batch_size', name:str=None): self._take(reduction, name); self.gamma,self.margin,self.remove_diagonal = gamma,margin,remove_diagonal
+    @in_words
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_pred = torch.as_tensor(y_pred)
         y_true = torch.as_tensor(y_true, device=y_pred.device)
@@ -192,7 +196,7 @@ class Circle(Loss):
         return F.softplus(torch.where(same, near, -torch.inf).logsumexp(1) + torch.where(other, apart, -torch.inf).logsumexp(1))
 class CategoricalGeneralizedCrossEntropy(SparseCategoricalCrossentropy):
     "`(1 - p**q) / q` at the class's number: between the mean absolute error (q=1) and the cross-entropy (q towards 0), so that wrong labels cost less"   # Zhang & Sabuncu 2018, arXiv:1805.07836
-    def __init__(self, q:float=.5, reduction:str='sum_over_batch_size', name:str=None):
+    def __init__(self, q:float=.5, reduction:str|None='sum_over_batch_size', name:str=None):
         if not 0 < q < 1: raise ArgumentError('CategoricalGeneralizedCrossEntropy lies between two losses.', got=f'{q=}', need='above 0, below 1')
         self._take(reduction, name); self.q = q
     def each(self, t, p):

@@ -103,7 +103,7 @@ class RandAugment(_Image):
     def __init__(self,
         value_range=(0, 255),
         num_ops:int=2,                 # changes for each picture
-        factor:float=.5,               # how strong, 0 to 1
+        factor=.5,               # how strong, 0 to 1
         interpolation:str='bilinear',
         seed:int=None,
         data_format:str=None,
@@ -134,7 +134,7 @@ class AugMix(_Image):
         value_range=(0, 255),
         num_chains:int=3,              # that are mixed
         chain_depth:int=3,             # changes in a chain, at most
-        factor:float=.3,               # how strong, 0 to 1
+        factor=.3,               # how strong, 0 to 1
         alpha:float=1.,                # of the Dirichlet and beta distributions that mix
         all_ops:bool=True,             # those that change colours strongly, too?
         interpolation:str='bilinear',

@@ -14,8 +14,8 @@ import math
 import torch, torch.nn.functional as F
 from torch import Tensor
 from ..core.errors import ArgumentError, ShapeError
-from ..core.shapes import Shape
-from .activations import SignatureError
+from ..core.shapes import Shape, is_whole
+from ..core.arguments import wholes
 from .initializers import L1L2, TruncatedNormal, constraint, initializer, regularizer
 from .convolution import channels_axis, with_spatial
 from .layer import InputSpec, Layer
@@ -23,7 +23,7 @@ from .layer import InputSpec, Layer
 # %% ../../nbs/02-layers/10_normalization.ipynb #4a9e7153
 def axis_in(axis, rank, who):
     "A non-negative axis, or an error in words"
-    if not isinstance(axis, int) or not -rank <= axis < rank: raise ArgumentError(f'{who} has no such axis.', got=f'{axis=}', need=f'{-rank} to {rank - 1}')
+    if not is_whole(axis) or not -rank <= axis < rank: raise ArgumentError(f'{who} has no such axis.', got=f'{axis=}', need=f'{-rank} to {rank - 1}')
     return axis % rank
 
 class BatchNormalization(Layer):
@@ -202,7 +202,7 @@ class UnitNormalization(_PerItem):
     "`x / |x|`: every vector of length 1"
     def __init__(self, axis=-1, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(axis, (int, list, tuple)): raise SignatureError('UnitNormalization needs axes.', got=f'{axis=}', need='an int or several')
+        wholes(axis, 'axis', 'UnitNormalization')
         self.axis = axis
     def forward(self, x):
         axes = self.axis if isinstance(self.axis, int) else tuple(self.axis)
@@ -280,7 +280,7 @@ class Dropout(_Random):
     ):
         super().__init__(**kwargs)
         self.rate = rate_in(rate, type(self).__name__)
-        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.noise_shape = None if noise_shape is None else wholes(noise_shape, 'noise_shape', type(self).__name__, may_be_none=True)
         self._take_seed(seed)
     def _noise_shape(self, x): return self.noise_shape and tuple(n if n is not None else x.shape[i] for i, n in enumerate(self.noise_shape))
     def forward(self, x, training=None):
@@ -319,7 +319,8 @@ class AlphaDropout(_Random):
     "Dropout that keeps the mean and the variance of what `selu` gives"   # Klambauer et al. 2017, arXiv:1706.02515
     def __init__(self, rate:float, noise_shape=None, seed:int=None, **kwargs):
         super().__init__(**kwargs)
-        self.rate,self.noise_shape = rate_in(rate, 'AlphaDropout'),None if noise_shape is None else tuple(noise_shape)
+        self.rate = rate_in(rate, 'AlphaDropout')
+        self.noise_shape = None if noise_shape is None else wholes(noise_shape, 'noise_shape', 'AlphaDropout', may_be_none=True)
         self._take_seed(seed)
     def forward(self, x, training=None):
         if not (self.training if training is None else training) or not self.rate: return x

@@ -13,6 +13,7 @@ import numpy as np, torch
 from torch import Tensor
 from ..core.errors import ArgumentError, DataError, ShapeError
 from ..core.shapes import Shape
+from ..core.arguments import wholes
 from .layer import InputSpec, Layer
 from .symbols import Outcome
 
@@ -98,7 +99,7 @@ class Normalization(Layer):
     ):
         super().__init__(**kwargs)
         if (mean is None) != (variance is None): raise ArgumentError('Normalization needs both, or neither.', got=f'{mean=}, {variance=}')
-        self.axis = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+        self.axis = () if axis is None else wholes(axis, 'axis', 'Normalization')
         self.mean_given,self.variance_given,self.invert = mean,variance,invert
     def build(self, input_shape):
         rank = len(input_shape)
@@ -155,7 +156,8 @@ class Discretization(Layer):
         self._take(bin_boundaries)
     def _take(self, boundaries):
         self.bin_boundaries = None if boundaries is None else [float(b) for b in boundaries]
-        known = torch.tensor([0., *sorted(self.bin_boundaries)] if boundaries is not None else [torch.nan]*self.num_bins, dtype=torch.float32)   # the first: 0 if known
+        if boundaries is None: known = torch.full((self.num_bins,), torch.nan)
+        else: known = torch.tensor([0., *sorted(self.bin_boundaries)], dtype=torch.float32)   # the first: 0 if known
         self.register_buffer('_table', known if '_table' not in self._buffers else known.to(self._table.device))
     @property
     def _boundaries(self): return self._table[1:]

@@ -9,11 +9,12 @@ __all__ = ['SimpleRNNCell', 'LSTMCell', 'GRUCell', 'StackedRNNCells', 'RNN', 'ma
            'GRU', 'Bidirectional', 'like', 'ConvLSTM1D', 'ConvLSTM2D', 'ConvLSTM3D']
 
 # %% ../../nbs/02-layers/11_recurrent.ipynb #ca02f4f9
-import copy, math
+import copy, inspect, math
 import torch, torch.nn.functional as F
 from torch import nn, Tensor, _VF
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from ..core.errors import ArgumentError, ShapeError
+from ..core.arguments import misfit, parameters_of
+from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.shapes import Shape, per_axis, same_padding, windows
 from .activations import SignatureError, activation
 from .convolution import _Windowed, channels_axis, spatial, with_spatial
@@ -183,6 +184,7 @@ class StackedRNNCells(Layer):
         **kwargs
     ):
         super().__init__(**kwargs)
+        if not isinstance(cells, (list, tuple)) or not cells: raise ArgumentError('StackedRNNCells is made of cells.', got=f'cells={briefly(cells)}', need='a list of cells, such as [LSTMCell(8)]')
         for cell in cells:
             if not hasattr(cell, 'state_size'): raise ArgumentError('StackedRNNCells is made of cells.', got=repr(cell)[:80], need='cells with a state_size, such as LSTMCell(8)')
         self.cells = list(cells)
@@ -355,13 +357,35 @@ def _where_nest(keep, new, old):
     return [_where_nest(keep, n, o) for n, o in zip(new, old)]
 def _in_vmap(*tensors): return any(torch._C._functorch.is_batchedtensor(t) for t in tensors)
 
+_quiet = {'input_shape', 'autocast', 'use_cudnn'}   # Keras's, taken and not shown
+
+def _constructor_with(cls, cell_class):
+    "A constructor whose signature has the cell's arguments, by position or by name, and those of `RNN`, by name"
+    cell,own,common = (parameters_of(c.__init__, True) for c in (cell_class, RNN, Layer))
+    ahead = [p for p in cell if p.kind is p.POSITIONAL_OR_KEYWORD]
+    after = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *common) if p.name != 'cell' and p.kind is not p.VAR_KEYWORD]
+    names,required = {p.name for p in (*ahead, *after)} | _quiet,[p.name for p in ahead if p.default is p.empty]
+    def __init__(self, *args, **kwargs):
+        if len(args) > len(ahead) or not kwargs.keys() <= names or not kwargs.keys() >= {*required[len(args):]}:
+            loud = {k: v for k, v in kwargs.items() if k not in _quiet}
+            raise misfit(type(self).__name__, [*ahead, *after], args, loud)
+        super(cls, self).__init__(*args, **kwargs)
+    first = inspect.Parameter('self', inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    __init__.__signature__ = inspect.Signature([first, *ahead, *after])
+    return __init__
+
 class _Ready(RNN):
     cell_class = None
-    def __init__(self, *args, return_sequences=False, return_state=False, go_backwards=False, stateful=False, unroll=False, use_cudnn='auto', name=None, dtype=None, trainable=True, activity_regularizer=None, **kwargs):
+    def __init_subclass__(cls, **kwargs):
+        "A constructor with the cell's arguments, by position or by name, and those of `RNN`, by name"
+        if 'cell_class' in cls.__dict__: cls.__init__ = _constructor_with(cls, cls.cell_class)
+        super().__init_subclass__(**kwargs)
+    def __init__(self, *args, return_sequences:bool=False, return_state:bool=False, go_backwards:bool=False, stateful:bool=False, unroll:bool=False, use_cudnn='auto', name=None, dtype=None, trainable=True, activity_regularizer=None, **kwargs):
         given = {k: kwargs.pop(k) for k in ('zero_output_for_mask', 'input_shape') if k in kwargs}
         cell = self.cell_class(*args, dtype=dtype, trainable=trainable, name=f'{snake_of(self.cell_class)}', **kwargs)
         super().__init__(cell, return_sequences, return_state, go_backwards, stateful, unroll, name=name, dtype=dtype, trainable=trainable, activity_regularizer=activity_regularizer, **given)
         self.input_spec = InputSpec(rank=3)
+        if isinstance(self.cell, _Windowed): self.input_spec = InputSpec(rank=self.cell.rank + 3)
     def __getattr__(self, name):
         if name in ('units', 'activation', 'recurrent_activation', 'use_bias', 'dropout', 'recurrent_dropout', 'unit_forget_bias', 'reset_after', 'kernel', 'recurrent_kernel'): return getattr(self.cell, name)
         return super().__getattr__(name)
@@ -398,6 +422,7 @@ class Bidirectional(Layer):
         super().__init__(**kwargs)
         if not isinstance(layer, Layer) or not hasattr(layer, 'go_backwards'): raise ArgumentError('Bidirectional goes around a recurrent layer.', got=repr(layer)[:80], fix='Bidirectional(LSTM(8))')
         if merge_mode not in ('concat', 'sum', 'mul', 'ave', None): raise ArgumentError('Bidirectional cannot merge so.', got=f'{merge_mode=}', have=['concat', 'sum', 'mul', 'ave', None])
+        if backward_layer is not None and not hasattr(backward_layer, 'go_backwards'): raise ArgumentError('Bidirectional goes back with a recurrent layer.', got=f'backward_layer={briefly(backward_layer)}', need='a recurrent layer, or None')
         self.forward_layer = like(layer, name=f'forward_{layer.name}')
         self.backward_layer = like(layer, name=f'backward_{layer.name}', go_backwards=not layer.go_backwards) if backward_layer is None else backward_layer
         for name in ('return_sequences', 'return_state', 'stateful'):
@@ -443,8 +468,12 @@ def like(layer, **changed):
 
 # %% ../../nbs/02-layers/11_recurrent.ipynb #aa620522
 class _ConvCell(_Windowed):
-    def __init__(self, filters:int, kernel_size, strides=1, padding:str='valid', data_format:str=None, dilation_rate=1, activation='tanh', recurrent_activation='sigmoid', use_bias:bool=True,
-        kernel_initializer='glorot_uniform', recurrent_initializer='orthogonal', bias_initializer='zeros', unit_forget_bias:bool=True,
+    def __init__(self,
+        filters:int,   # channels of the state and of the output
+        kernel_size,   # of the windows over the input and over the state: a number, or one for each axis
+        strides=1, padding:str='valid', data_format:str=None, dilation_rate=1, activation='tanh', recurrent_activation='sigmoid', use_bias:bool=True,
+        kernel_initializer='glorot_uniform', recurrent_initializer='orthogonal', bias_initializer='zeros',
+        unit_forget_bias:bool=True,   # the forget gate's bias begins at 1
         kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None, kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
         dropout:float=0., recurrent_dropout:float=0., seed:int=None, **kwargs
     ):
@@ -496,9 +525,6 @@ class _ConvCell3D(_ConvCell): rank,_function = 3,staticmethod(F.conv3d)
 
 class _ConvLSTM(_Ready):
     def stated(self): return None
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.input_spec = InputSpec(rank=self.cell.rank + 3)
     def build(self, input_shape, initial_state_shape=None):
         self.check(input_shape)
         super().build(input_shape)

@@ -14,11 +14,11 @@ __all__ = ['Flatten', 'Reshape', 'Permute', 'RepeatVector', 'ZeroPadding1D', 'Ze
 import math
 import torch, torch.nn.functional as F
 from torch import Tensor
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, ShapeError, briefly
 from ..core.composition import add as sum_of, concat
 from ..core.signatures import Axes, Lead, Signature, Var, product, size
-from ..core.shapes import Shape, broadcast, joined, per_axis
-from .activations import SignatureError
+from ..core.shapes import Shape, broadcast, is_whole, joined, per_axis
+from ..core.arguments import SignatureError, wholes
 from .convolution import channels_axis, spatial, with_spatial
 from .layer import InputSpec, Layer, is_shape
 
@@ -45,7 +45,7 @@ class Reshape(Layer):
         **kwargs
     ):
         super().__init__(**kwargs)
-        self.target_shape = (target_shape,) if isinstance(target_shape, int) else tuple(target_shape)
+        self.target_shape = wholes(target_shape, 'target_shape', 'Reshape', may_be_none=True)   # None is told below
         if self.target_shape.count(-1) > 1 or any(n is None or n < -1 for n in self.target_shape): raise ArgumentError('Reshape needs sizes.', got=f'target_shape={self.target_shape}', need='whole numbers, at most one of them -1')
     def stated(self):
         lead,b,known = Lead(),size(Var('b')),math.prod(n for n in self.target_shape if n != -1)
@@ -66,7 +66,7 @@ class Permute(Layer):
         **kwargs
     ):
         super().__init__(**kwargs)
-        self.dims = tuple(dims)
+        self.dims = wholes(dims, 'dims', 'Permute')
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)): raise ArgumentError('Permute needs every axis once, counted from 1.', got=f'{dims=}', need=f'an order of {tuple(range(1, len(self.dims) + 1))}')
         self.input_spec = InputSpec(rank=len(self.dims) + 1)
     def stated(self): return f'b {" ".join(f"n{d}" for d in sorted(self.dims))} -> b {" ".join(f"n{d}" for d in self.dims)}'
@@ -94,13 +94,12 @@ class RepeatVector(Layer):
 # %% ../../nbs/02-layers/09_reshaping.ipynb #bba09d8f
 def _pairs(value, rank, name):
     "Cells before and after, for each axis"
-    if isinstance(value, int): value = ((value, value),)*rank
-    elif rank == 1 and len(value) == 2 and all(isinstance(v, int) for v in value): value = (value,)
-    elif all(isinstance(v, int) for v in value) and len(value) == rank: value = tuple((v, v) for v in value)
-    try: pairs = tuple((int(a), int(b)) for a, b in value)
-    except (TypeError, ValueError): pairs = ()
-    if len(pairs) != rank or any(n < 0 for p in pairs for n in p): raise ArgumentError(f'`{name}` must say how many cells.', got=f'{name}={value!r}', need=f'an int >= 0, {rank} of them, or {rank} pairs (before, after)')
-    return pairs
+    values = value if isinstance(value, (tuple, list)) else (value,)*rank
+    if rank == 1 and len(values) == 2: values = (values,)
+    pairs = [tuple(v) if isinstance(v, (tuple, list)) else (v, v) for v in values]
+    if len(pairs) != rank or not all(len(p) == 2 and all(is_whole(n) and 0 <= n < 2**31 for n in p) for p in pairs):
+        raise ArgumentError(f'`{name}` must say how many cells.', got=f'{name}={briefly(value)}', need=f'an int >= 0, {rank} of them, or {rank} pairs (before, after)')
+    return tuple((int(a), int(b)) for a, b in pairs)
 
 class _Edges(Layer):
     rank = None

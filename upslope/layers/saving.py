@@ -6,19 +6,29 @@ Docs: https://upslope.github.io/upslope/02-layers/saving.html.md"""
 
 # %% auto #0
 __all__ = ['save', 'register', 'known_classes', 'class_of', 'accepted', 'revived', 'layer_of', 'described', 'described_input',
-           'model_of', 'record_of_input', 'load', 'model_of_keras', 'load_keras']
+           'reading', 'parsed', 'Bounded', 'check_call', 'Replay', 'model_of', 'record_of_input', 'made_from', 'load',
+           'KerasGraph', 'made_of_keras', 'model_of_keras', 'load_keras']
 
 # %% ../../nbs/02-layers/16_saving.ipynb #06231e4c
-import hashlib, inspect, json, operator, os, zipfile
+import hashlib, heapq, inspect, json, math, operator, os, sys, zipfile
+from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
 from torch import nn, Tensor
-from ..core.errors import ArgumentError, DataError, UpslopeError, nearest, needs
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+from ..core.errors import ArgumentError, DataError, PackageMissing, UpslopeError, nearest, needs
+from ..core.functions import Function
+from ..core.shapes import Shape
+from ..core.signatures import parse_structure, shown
+from ..core.specs import from_spec, tensor_functions
+from ..core.tracing import waits
 from .activations import ChoiceUnknown, Configurable, activations, as_config, snake
-from .layer import Layer, MaskOf
+from .initializers import torch_dtype
+from .layer import Layer, MaskOf, Room, is_shape
 from .model import Input, InputLayer, Model, Ref, Sequential, Step, Weight
-from .symbols import Outcome, Symbol, leaves, mapped, record
+from .symbols import Node, Outcome, Symbol, has_symbol, leaves, mapped, record
 
 # %% ../../nbs/02-layers/16_saving.ipynb #ab1628a2
 _registered = {}
@@ -79,7 +89,9 @@ def layer_of(config, strict=True):
     "One layer from its class's name and its arguments"
     cls = class_of(config['class_name'])
     given = config.get('config', {})
-    if strict is False: given = {k: v for k, v in given.items() if k in accepted(cls)}
+    if strict is False:
+        names = accepted(cls)
+        given = {k: v for k, v in given.items() if k in names}
     given = {k: revived(v, strict) for k, v in given.items()}
     if isinstance(given.get('function'), str): given['function'] = _function_of(given['function'])
     if isinstance(given.get('dtype'), dict): given['dtype'] = given['dtype'].get('config', {}).get('name')
@@ -91,13 +103,17 @@ def _function_of(name):
     raise ChoiceUnknown(f'The file names a function that is not known: {name!r}.', have=list(table), fix=f'import the module that defines {name}, with @register above it')
 
 # %% ../../nbs/02-layers/16_saving.ipynb #d5a656ae
-def _tensor_functions():
+_PROPERTIES = 'T', 'mT', 'H', 'mH', 'real', 'imag'
+_OPERATORS = 'add sub mul truediv floordiv mod pow matmul and_ or_ xor lt le gt ge eq ne getitem neg abs invert'.split()
+_NO_SYMBOL_HAS = {'torch.Tensor.item', 'torch.Tensor.numpy', 'torch.Tensor.tolist'}
+
+def _names_of_functions():
+    "Every function that a graph may have, by the name that it has in files"
     if not _names:
-        for space, functions in torch.overrides.get_overridable_functions().items():
-            prefix = {torch: 'torch', torch.nn.functional: 'torch.nn.functional', Tensor: 'torch.Tensor'}.get(space, getattr(space, '__name__', None))
-            for f in functions:
-                if getattr(f, '__name__', None) and prefix and not f.__name__.startswith('__'): _names.setdefault(f'{prefix}.{f.__name__}', f)
-        _names.update({f'operator.{k}': getattr(operator, k) for k in 'add sub mul truediv floordiv mod pow matmul and_ or_ xor lt le gt ge eq ne getitem neg abs invert'.split()})
+        for name, f in tensor_functions().items():
+            changes_its_input = name.startswith('torch.Tensor.') and name.endswith('_')
+            if not changes_its_input and name not in _NO_SYMBOL_HAS: _names[name] = f
+        _names.update({f'operator.{k}': getattr(operator, k) for k in _OPERATORS})
     return _names
 _names = {}
 
@@ -105,21 +121,22 @@ def _name_of_function(function):
     for name, known in _registered.items():
         if known is function: return f'registered.{name}'
     if isinstance(function, operator.attrgetter): return f'attribute.{function.__reduce__()[1][0]}'
-    for name, known in _tensor_functions().items():
+    for name, known in _names_of_functions().items():
         if known is function or known == function: return name
     for name, known in activations.items():
         if known is function: return f'activation.{name}'
     raise ArgumentError('A function in the graph cannot be written down.', got=getattr(function, '__qualname__', repr(function)), fix='write it as a function and @register it')
 
 def _named_function(name):
-    kind,_,rest = name.partition('.')
+    kind,_,rest = str(name).partition('.')
     if kind == 'registered': return _function_of(rest)
     if kind == 'activation' and rest in activations: return activations[rest]
-    if kind == 'attribute' and rest in ('T', 'mT', 'H', 'mH', 'real', 'imag'): return operator.attrgetter(rest)
-    found = _tensor_functions().get(name)
-    if found is None: raise DataError('The file names a function that is no function of tensors.', got=repr(name))
-    return found
+    if kind == 'attribute' and rest in _PROPERTIES: return operator.attrgetter(rest)
+    function = _names_of_functions().get(name)
+    if function is None: raise DataError('The file names a function that is no function of tensors.', got=repr(name))
+    return function
 
+# %% ../../nbs/02-layers/16_saving.ipynb #e91e06d6
 def _packed(o):
     if isinstance(o, Ref): return {'ref': o.slot}
     if isinstance(o, Weight): return {'weight': o.name}
@@ -132,24 +149,19 @@ def _packed(o):
     if o is None or isinstance(o, (bool, int, float, str)): return o
     raise ArgumentError('An argument in the graph cannot be written down.', got=repr(o)[:80], need='numbers, strings, tensors, or lists of them')
 
-def _unpacked(o, value):
-    if isinstance(o, list): return [_unpacked(v, value) for v in o]
-    if not isinstance(o, dict): return o
-    (kind, v), = o.items()
-    if kind in ('ref', 'weight'): return value(kind, v)
-    return {'dtype': lambda: getattr(torch, v), 'ellipsis': lambda: ..., 'slice': lambda: slice(*(_unpacked(w, value) for w in v)), 'tuple': lambda: tuple(_unpacked(w, value) for w in v), 'dict': lambda: {k: _unpacked(w, value) for k, w in v}}[kind]()
-
 def described(
     layer,   # a layer or a model
 ) -> dict:
     "What it is, in numbers, strings, lists and dicts"
-    if not isinstance(layer, Layer): raise ArgumentError('A plain module cannot be written down.', got=repr(layer)[:80], need='a Layer', fix='save its state_dict, or write it as a Layer with @register')
+    if isinstance(layer, Function) and not isinstance(layer, Layer): return _described_composition(layer)
+    if not isinstance(layer, Layer): raise ArgumentError('A plain module cannot be written down.', got=repr(layer)[:80], need='a layer, a model or a composition: lift(module) >> ...', fix='torch.save(module.state_dict(), path), or write it as a Layer with @register')
     if type(layer) not in (Model, Sequential):
         if type(layer).__name__ not in known_classes(): raise ArgumentError(f'{layer.who} could not be read again: its class is not known.', got=type(layer).__qualname__, fix=f'@register above class {type(layer).__name__}')
         config = layer.get_config()
         if isinstance(config.get('function'), str): _function_of(config['function'])   # says so now, not when it is read
         seen = layer.__dict__.get('_seen_shapes')
-        return dict(class_name=type(layer).__name__, config=config) | (dict(build_shape=as_config(seen[0])) if isinstance(layer, Model) and seen else {})
+        shape = seen[0] if seen and isinstance(layer, Model) else None
+        return dict(class_name=type(layer).__name__, config=config) | ({} if shape is None else dict(build_shape=as_config(shape)))
     layers = {k: described(m) for k, m in layer._modules.items()}
     config = dict(name=layer.name, trainable=layer._trainable, own=True, layers=layers, inputs=[described_input(o) for o in layer.__dict__.get('_input_layers', ())])
     if layer._plan is not None:
@@ -160,88 +172,292 @@ def described(
 
 def described_input(o): return dict(batch_shape=list(o.batch_shape), dtype=str(o.input_dtype)[6:], name=o.name)
 
-def model_of(config) -> Model:
-    "A layer or a model from what `described` gave, with fresh weights"
-    if config['class_name'] not in ('Model', 'Sequential') or not config['config'].get('own'):
-        made = layer_of(config)
-        shape = config.get('build_shape')
-        if shape is not None and not made.built: made(Symbol([None, *shape[1:]], torch.get_default_dtype(), record_of_input()))
-        return made
-    given = config['config']
-    layers = {k: model_of(c) for k, c in given['layers'].items()}
-    for k, o in layers.items(): o._name,o._auto_named = k,False
-    inputs = [InputLayer(batch_shape=c['batch_shape'], dtype=c['dtype'], name=c['name']) for c in given['inputs']]
-    if config['class_name'] == 'Sequential': return Sequential([*inputs, *layers.values()], name=given['name'])
-    values = {i: o.symbol() for i, o in enumerate(inputs)}
-    constants = {k: nn.Parameter(torch.zeros(s, dtype=getattr(torch, d))) if trained else torch.zeros(s, dtype=getattr(torch, d)) for k, (s, d, trained) in given.get('constants', {}).items()}
-    value = lambda kind, v: values[v] if kind == 'ref' else constants[v]
-    for step in given['steps']:
-        args,kwargs = _unpacked(step['args'], value),_unpacked(step['kwargs'], value)
-        if step['mask_of']: out = record(MaskOf(layers[step['mask_of']]), args, kwargs, outcome=Outcome(leaves(args[0])[0].shape[:2], torch.bool))
-        elif step['key'] is not None: out = layers[step['key']](*args, **kwargs)
-        else: out = record(_named_function(step['function']), args, kwargs)
+def _described_composition(f):
+    "A typed composition: its spec, and the type of the input that its weights were made for"
+    type_of_input = f.__dict__.get('_made_of')
+    return dict(class_name='Composition', config=dict(spec=f.spec(), made_of=None if type_of_input is None else shown(type_of_input)))
+
+# %% ../../nbs/02-layers/16_saving.ipynb #f9ef6bf2
+@contextmanager
+def reading(
+    what:str,   # what is read: a file's name
+):
+    "A block in which all that goes wrong is the fault of what is read: a DataError, its cause chained"
+    try: yield
+    except (DataError, PackageMissing): raise
+    except UpslopeError as e:
+        line = e.args[0].split('\n')[0]
+        raise DataError(f'{what} holds no model that can be made here.', got=line if e.got is None else f'{line} {e.got}', need=e.need, have=e.have, fix=e.fix) from e
+    except Exception as e:
+        told = ' '.join(str(e).split())[:200]
+        raise DataError(f'{what} is malformed.', got=f'{type(e).__name__}: {told}', need='a file as it was written') from e
+
+_DEEPEST = 200   # fifty models inside each other
+
+def parsed(
+    text,       # JSON
+    what:str,   # whose it is, for the error
+):
+    "What JSON says; DataError if it is none, or nested too deeply"
+    try: configuration = json.loads(text)
+    except (ValueError, RecursionError) as e: raise DataError(f'{what} is damaged.', got=str(e)) from e
+    level = [configuration]
+    for _ in range(_DEEPEST):
+        level = [v for o in level for v in (o.values() if isinstance(o, dict) else o if isinstance(o, list) else ())]
+        if not level: return configuration
+    raise DataError(f'{what} is nested too deeply.', need=f'at most {_DEEPEST} levels')
+
+# %% ../../nbs/02-layers/16_saving.ipynb #a194482d
+class Bounded(TorchDispatchMode):
+    "For a block: no operation gives a tensor in memory of more than `limit` numbers; DataError instead"
+    def __init__(self, limit:int):
+        super().__init__()
+        self.limit = limit
+    @classmethod
+    def _should_skip_dynamo(cls): return False   # else PyTorch's compiler is loaded, a second or more
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        numbers = self.numbers(op, args, kwargs)
+        if numbers > self.limit: raise DataError('The file asks for a tensor that it does not account for.', got=f'{op.__name__}: {numbers:,} numbers', need=f'at most {self.limit:,}')
+        return op(*args, **kwargs)
+    def numbers(self, op, args, kwargs) -> int:
+        "How many numbers the result has; if only the values could say, how many the arguments speak of"
+        tensors = [o for o in tree_leaves((args, kwargs)) if isinstance(o, Tensor)]
+        device = kwargs.get('device')
+        if device is None and any(o.is_meta for o in tensors) or str(device) == 'meta': return 0
+        likeness = tree_map_only(Tensor, lambda t: t.detach().to('meta'), (args, kwargs))
+        if any(a.name == 'device' for a in op._schema.arguments): likeness[1]['device'] = torch.device('meta')
+        try: return _largest(op(*likeness[0], **likeness[1]))
+        except Exception: return max(_spoken_of(o) for o in (*args, *kwargs.values(), 0))
+
+def _largest(nest): return max((o.numel() for o in tree_leaves(nest) if isinstance(o, Tensor)), default=0)
+
+def _spoken_of(argument):
+    "A size that an argument may mean: a number, a product of sizes, a sum of counts"
+    if isinstance(argument, Tensor):
+        counts = argument.numel() and not argument.is_floating_point() and not argument.is_complex()
+        return int(argument.sum()) if counts else 0
+    if isinstance(argument, (list, tuple)): return max(math.prod(o for o in argument if type(o) is int), *map(_spoken_of, argument), 0)
+    return argument if type(argument) is int else 0
+
+# %% ../../nbs/02-layers/16_saving.ipynb #e7b03b81
+def check_call(args, kwargs):
+    "DataError unless a call of a graph has a symbol among its arguments, and words for their names"
+    if not has_symbol(args) and not has_symbol(kwargs): raise DataError('A call of the graph has no input.', got=repr((args, kwargs))[:80])
+    names = [k for k in kwargs if not (isinstance(k, str) and k.isidentifier())]
+    if names: raise DataError('A call of the graph names an argument by what is no word.', got=repr(names[0])[:80])
+
+class Replay:
+    "The steps of a graph from a file, played from symbols"
+    def __init__(self,
+        layers:dict,      # the layers by name
+        inputs,           # symbols, for the first slots
+        constants:dict,   # tensors by name
+    ): self.layers,self.constants,self.slots = layers,constants,dict(enumerate(inputs))
+    def value(self, o):
+        "An argument again, from what `_packed` wrote"
+        if isinstance(o, list): return [self.value(v) for v in o]
+        if not isinstance(o, dict): return o
+        (kind, v), = o.items()
+        if kind == 'ref' and v in self.slots: return self.slots[v]
+        if kind == 'weight' and v in self.constants: return self.constants[v]
+        if kind in ('ref', 'weight'): raise DataError('A step of the graph reads what no step before it gives.', got=f'{kind} {v!r}')
+        if kind == 'tuple': return tuple(self.value(w) for w in v)
+        if kind == 'dict': return {k: self.value(w) for k, w in v}
+        if kind == 'slice': return slice(*(self.value(w) for w in v))
+        if kind == 'dtype': return torch_dtype(v)
+        if kind == 'ellipsis': return ...
+        raise DataError('An argument of the graph is of no known kind.', got=repr(kind)[:80], have='ref, weight, tuple, dict, slice, dtype, ellipsis')
+    def play(self, step:dict):
+        "One step: its call, and its results into their slots"
+        args,kwargs = self.value(step['args']),self.value(step['kwargs'])
+        check_call(args, kwargs)
+        out = self.call(step, args, kwargs)
         for path, slot in step['outs']:
-            found = out
-            for p in path: found = found[p]
-            values[slot] = found
-    return Model(_unpacked(given['input_nest'], value), _unpacked(given['outputs'], value), name=given['name'])
+            if slot in self.slots: raise DataError('Two steps of the graph fill one slot.', got=f'slot {slot!r}')
+            result = out
+            for p in path: result = result[p]
+            self.slots[slot] = result
+    def call(self, step, args, kwargs):
+        if step['mask_of']:
+            first = leaves(args[0])[0]
+            return record(MaskOf(self.layers[step['mask_of']]), args, kwargs, outcome=Outcome(first.shape[:2], torch.bool))
+        if step['key'] is not None: return self.layers[step['key']](*args, **kwargs)
+        return record(_named_function(step['function']), args, kwargs)
+
+# %% ../../nbs/02-layers/16_saving.ipynb #7b37c725
+def model_of(
+    config:dict,        # what `described` gave
+    stored:dict=None,   # the tensors of the file, by their names in `state_dict`; None: a graph's constants are zeros
+):                      # with fresh weights
+    "A layer, a model or a composition from its description"
+    name,settings = config['class_name'],config['config']
+    if name in ('Model', 'Sequential') and settings.get('own'): return _graph_of(name, settings, stored)
+    layer,shape = layer_of(config),config.get('build_shape')
+    if shape is None or layer.built: return layer
+    if isinstance(layer, Model) or not type(layer)._own_build: layer(Symbol([None, *shape[1:]], torch.get_default_dtype(), record_of_input()))
+    else: layer.build(_shapes(shape))
+    return layer
+
+def _shapes(nest):
+    "Shapes again, from lists"
+    if is_shape(nest): return Shape(nest)
+    return {k: _shapes(v) for k, v in nest.items()} if isinstance(nest, dict) else [_shapes(v) for v in nest]
+
+def _graph_of(kind, settings, stored):
+    layers = {k: model_of(c, _inside(stored, k)) for k, c in settings['layers'].items()}
+    for k, layer in layers.items():
+        if not k or '/' in k or '.' in k: raise DataError('A name is a word without `/` and `.`.', got=repr(k)[:80])
+        layer._name,layer._auto_named = k,False
+    inputs = [InputLayer(batch_shape=c['batch_shape'], dtype=c['dtype'], name=c['name']) for c in settings['inputs']]
+    if kind == 'Sequential': return Sequential([*inputs, *layers.values()], name=settings['name'])
+    constants = {k: _constant(k, row, stored) for k, row in settings.get('constants', {}).items()}
+    replay = Replay(layers, [o.symbol() for o in inputs], constants)
+    for step in settings['steps']: replay.play(step)
+    return Model(replay.value(settings['input_nest']), replay.value(settings['outputs']), name=settings['name'])
+
+def _inside(stored, name):
+    "The tensors of a part"
+    if stored is None: return None
+    return {k.removeprefix(f'{name}.'): v for k, v in stored.items() if k.startswith(f'{name}.')}
+
+def _constant(name, row, stored):
+    "A tensor of the graph's own"
+    shape,dtype,is_trained = row
+    if stored is None: value = torch.zeros(shape, dtype=torch_dtype(dtype))
+    elif name not in stored: raise DataError('The file has no numbers for a constant of the graph.', got=repr(name)[:80])
+    else: value = stored[name].clone()
+    if (list(value.shape), value.dtype) != (shape, torch_dtype(dtype)): raise DataError('A constant of the graph is stored otherwise than it is described.', got=f'{tuple(value.shape)} {value.dtype}', need=f'{shape} {dtype}')
+    return nn.Parameter(value) if is_trained else value
 
 def record_of_input():
     "A node for an input that has no layer"
-    from upslope.layers.symbols import Node
     return Node(None, name='x')
 
 # %% ../../nbs/02-layers/16_saving.ipynb #40ae74cf
 def _digest(architecture, tensors):
+    "A checksum of what the model is and of its numbers: against decay; who changes a file on purpose writes another"
     digest = hashlib.sha256(architecture.encode())
-    for k in sorted(tensors): digest.update(f'{k} {tuple(tensors[k].shape)} {tensors[k].dtype}'.encode()); digest.update(tensors[k].contiguous().view(torch.uint8).numpy() if tensors[k].numel() and tensors[k].ndim else tensors[k].reshape(-1).contiguous().view(torch.uint8).numpy())
+    for k in sorted(tensors):
+        t = tensors[k].contiguous().reshape(-1)
+        digest.update(f'{k} {tuple(tensors[k].shape)} {t.dtype}'.encode())
+        digest.update(t.view(torch.uint8).numpy())
     return digest.hexdigest()
 
-def save(
-    model:Layer,     # has its weights
-    path,            # a file; '.safetensors' is its usual end
-):
-    "Write a model's architecture and weights into one file"
-    from safetensors.torch import save as as_bytes
-    if not model.built: raise ArgumentError(f'{model.who} has no weights to save yet.', fix='call it once, or .build(shape)')
-    architecture = json.dumps(described(model))
-    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
-    data = as_bytes(tensors, metadata=dict(upslope_model=architecture, frozen=json.dumps([k for k, p in model.named_parameters() if not p.requires_grad]), sha256=_digest(architecture, tensors)))
+def _write_aside(path, data):
+    "Into a file that has the name only when it is whole"
     path = Path(path)
     aside = path.with_name(path.name + f'.{os.getpid()}.part')
     aside.write_bytes(data)
     os.replace(aside, path)
 
-def load(
-    path,   # a file that `save` wrote
-) -> Layer:
-    "Read a model: its layers made by name, its weights filled in; no code from the file is run"
+def _on_cpu(module): return {k: v.detach().cpu().clone().contiguous() for k, v in module.state_dict().items()}
+
+def save(
+    model:Function,  # a layer, a model or a typed composition; has its weights
+    path,            # a file; '.safetensors' is its usual end
+):
+    "Write a model's architecture and weights into one file; ArgumentError if `load` could not give it back"
+    from safetensors.torch import save as as_bytes
+    if not isinstance(model, nn.Module): raise ArgumentError('Only a model can be saved.', got=repr(model)[:80], need='a layer, a model or a composition')
+    description,empty = described(model),_without_weights(model)
+    if empty: raise ArgumentError(f'{empty} has no weights to save yet.', fix='call it once, or .build(shape)')
+    if isinstance(model, Layer) and not isinstance(model, Model): description['build_shape'] = as_config(_shape_of_input(model))
+    tensors = _on_cpu(model)
+    names = {k: k for k in tensors} if type(model) in (Model, Sequential) else _names_again(model, description, tensors)   # a graph says all there is
+    tensors = {names[k]: v for k, v in tensors.items()}
+    architecture,frozen = json.dumps(description),[names[k] for k, p in model.named_parameters() if not p.requires_grad]
+    header = dict(upslope_model=architecture, frozen=json.dumps(frozen), sha256=_digest(architecture, tensors))
+    _write_aside(path, as_bytes(tensors, metadata=header))
+
+def _shape_of_input(layer):
+    "For what its weights were made; None: for nothing in particular"
+    if type(layer)._own_build: return layer.__dict__.get('_built_for')
+    return layer.__dict__.get('_seen_shapes', [None])[0]
+
+def _without_weights(model):
+    "Who in a model has no weights yet; None: nobody"
+    if isinstance(model, Layer): return None if model.built and not waits(model) else model.who
+    model.state_dict()   # makes them, if `on` declared the input
+    inside = (m for m in model.modules() if isinstance(m, Layer) and type(m)._own_build and not m.built)
+    layer = next(inside, None)
+    return layer.who if layer is not None else type(model).__name__ if waits(model) else None
+
+def _names_again(model, description, tensors):
+    "The names that the weights will have when they are read; ArgumentError unless what is written makes the same weights"
+    who = getattr(model, 'who', type(model).__name__)
+    packages = {name.partition('.')[0] for name in sys.modules}
+    fix = 'model.save_weights(path)' if isinstance(model, Layer) else None
+    try:
+        with reading('The description'): again = made_from(description, tensors, packages).state_dict()
+    except UpslopeError as e: raise ArgumentError(f'{who} cannot be written so that it can be read again.', got=e.args[0].split('\n')[0], fix=fix) from e
+    fits = [k.endswith('_extra_state') or again[k].shape == tensors[n].shape for k, n in zip(again, tensors)]
+    if len(again) == len(tensors) and all(fits): return dict(zip(tensors, again))   # a lazy module has another name when it is made
+    raise ArgumentError(f'{who} cannot be written so that it can be read again: it would have other weights.', got=', '.join(tensors) or 'none', have=list(again), fix=fix)
+
+# %% ../../nbs/02-layers/16_saving.ipynb #b2a541a9
+_FREE = 2**24   # numbers that any file may ask for, beside its weights
+
+def made_from(
+    description:dict,  # what `described` gave
+    tensors:dict,      # the tensors of the file
+    trust=(),          # installed packages that a composition may name
+):
+    "The model, its weights not filled in yet; it has no more numbers than the file"
+    numbers = sum(t.numel() for t in tensors.values())
+    with torch.random.fork_rng(devices=[]), Room(numbers), Bounded(max(_FREE, numbers)):
+        if description['class_name'] != 'Composition': return model_of(description, tensors)
+        settings = description['config']
+        f = from_spec(settings['spec'], trust)
+        if settings['made_of'] is not None: f._make(parse_structure(settings['made_of']))
+        f.state_dict()   # makes the weights, if `on` declared the input
+        return f
+
+def _opened(path):
+    "The header and the tensors of a safetensors file"
     from safetensors import safe_open, SafetensorError
     try:
-        with safe_open(path, 'pt') as f: header,tensors = f.metadata() or {},{k: f.get_tensor(k) for k in f.keys()}
+        with safe_open(path, 'pt') as f: return f.metadata() or {},{k: f.get_tensor(k) for k in f.keys()}
     except FileNotFoundError: raise ArgumentError('There is no such file.', got=str(path)) from None
     except (SafetensorError, OSError, ValueError) as e: raise DataError(f'{Path(path).name} is damaged, or no file of ours.', got=str(e)) from e
-    if 'upslope_model' not in header: raise DataError(f'{Path(path).name} holds weights but no model.', got=f'{len(tensors)} tensors', fix='model.load_weights(path)')
+
+def load(
+    path,      # a file that `save` wrote
+    trust=(),  # names of installed packages whose modules a composition in it may use, besides torch's and one's own
+) -> Function:
+    """Read a model: its layers made by name, its weights filled in; DataError if the file is damaged or malformed.
+
+    Reading is not running: no code of the file is run, nothing that it names is imported or opened, and no more memory is
+    taken than it accounts for. Its checksum tells decay, not malice: who changes a file writes a new one. See the page
+    "What runs code"."""
+    name,(header,tensors) = Path(path).name,_opened(path)
+    if 'upslope_model' not in header: raise DataError(f'{name} holds weights but no model.', got=f'{len(tensors)} tensors', fix='model.load_weights(path)')
     architecture = header['upslope_model']
-    if _digest(architecture, tensors) != header.get('sha256'): raise DataError(f'{Path(path).name} was changed after it was saved.', got='another checksum', need='the file as it was written')
-    try: config = json.loads(architecture)
-    except ValueError as e: raise DataError(f'{Path(path).name} is damaged.', got=str(e)) from e
-    with torch.random.fork_rng(devices=[]): model = model_of(config)
-    _take(model, tensors, path)
-    frozen = set(json.loads(header.get('frozen', '[]')))
-    for k, p in model.named_parameters(): p.requires_grad_(k not in frozen)
+    if _digest(architecture, tensors) != header.get('sha256'): raise DataError(f'{name} was changed after it was saved.', got='another checksum', need='the file as it was written')
+    with reading(name):
+        model = made_from(parsed(architecture, name), tensors, trust)
+        _take(model, tensors, name)
+        frozen = set(parsed(header.get('frozen', '[]'), name))
+        for k, p in model.named_parameters(): p.requires_grad_(k not in frozen)
     return model
 
-def _take(model, tensors, path):
+def _take(model, tensors, name):
+    "Fill in the weights; DataError unless names and shapes are the model's"
     have = model.state_dict()
     extra,missing = [k for k in tensors if k not in have],[k for k in have if k not in tensors]
-    wrong = [f'{k} {tuple(tensors[k].shape)}, not {tuple(have[k].shape)}' for k in have if k in tensors and not k.endswith('_extra_state') and tensors[k].shape != have[k].shape]   # words may be longer than before
-    if extra or missing or wrong: raise DataError(f'The weights in {Path(path).name} do not fit {model.who}.', got='; '.join([*(f'not in the model: {k}' for k in extra), *wrong]) or None, need='; '.join(f'missing: {k}' for k in missing) or None)
+    words = {k for k in have if k.endswith('_extra_state')}   # may be longer than before
+    both = [k for k in have if k in tensors and k not in words]
+    wrong = [f'{k} {tuple(tensors[k].shape)}, not {tuple(have[k].shape)}' for k in both if tensors[k].shape != have[k].shape]
+    got = [*(f'not in the model: {k}' for k in extra), *wrong]
+    need = [f'missing: {k}' for k in missing]
+    who = getattr(model, 'who', type(model).__name__)
+    if got or need: raise DataError(f'The weights in {name} do not fit {who}.', got='; '.join(got) or None, need='; '.join(need) or None)
     model.load_state_dict(tensors)
 
+# %% ../../nbs/02-layers/16_saving.ipynb #19c8848b
 _save = save
 @patch
-def save(self:Layer, path):
+def save(self:Function, path):
     "Write architecture and weights into one file"
     _save(self, path)
 save = _save   # the function too keeps its name
@@ -249,19 +465,12 @@ save = _save   # the function too keeps its name
 def save_weights(self:Layer, path):
     "Write the weights alone, as safetensors"
     from safetensors.torch import save as as_bytes
-    path = Path(path)
-    aside = path.with_name(path.name + f'.{os.getpid()}.part')
-    aside.write_bytes(as_bytes({k: v.detach().cpu().clone().contiguous() for k, v in self.state_dict().items()}))
-    os.replace(aside, path)
+    _write_aside(path, as_bytes(_on_cpu(self)))
 @patch
 def load_weights(self:Layer, path):
-    "Take over weights from a file of `save` or `save_weights`"
-    from safetensors import safe_open, SafetensorError
-    try:
-        with safe_open(path, 'pt') as f: tensors = {k: f.get_tensor(k) for k in f.keys()}
-    except FileNotFoundError: raise ArgumentError('There is no such file.', got=str(path)) from None
-    except (SafetensorError, OSError, ValueError) as e: raise DataError(f'{Path(path).name} is damaged, or no safetensors file.', got=str(e)) from e
-    _take(self, tensors, path)
+    "Take over weights from a file of `save` or `save_weights`; DataError if it is damaged, or does not fit"
+    _,tensors = _opened(path)
+    with reading(Path(path).name): _take(self, tensors, Path(path).name)
 _get_config = Layer.get_config
 @patch
 def get_config(self:Model) -> dict:
@@ -271,7 +480,8 @@ def get_config(self:Model) -> dict:
 def from_config(cls:Model, config:dict):
     "A model with fresh weights, from what `get_config` gave here or in Keras"
     if 'layers' not in config: return cls(**config)
-    return model_of(dict(class_name=cls.__name__, config=config)) if config.get('own') else model_of_keras(dict(class_name=cls.__name__, config=config))
+    description = dict(class_name=cls.__name__, config=config)
+    with reading('The configuration'): return model_of(description) if config.get('own') else model_of_keras(description)
 @patch
 def to_json(self:Model) -> str:
     "The architecture alone, as JSON"
@@ -284,97 +494,185 @@ _keras_operations = dict(Add=operator.add, Subtract=operator.sub, Multiply=opera
     Reshape=torch.reshape, Transpose=torch.permute, ExpandDims=torch.unsqueeze, Squeeze=torch.squeeze, Concatenate=torch.cat, Stack=torch.stack, Softmax=torch.softmax)
 _torch_words = dict(axis='dim', keepdims='keepdim', newshape='shape', axes='dims', x_min='min', x_max='max')   # Keras's word -> PyTorch's
 
-def _keras_argument(o, outputs):
-    if isinstance(o, dict):
-        if o.get('class_name') == '__keras_tensor__':
-            name,node,index = o['config']['keras_history']
-            return leaves(outputs[name][node])[index]
-        if o.get('class_name') == '__tuple__': return tuple(_keras_argument(v, outputs) for v in o['items'])
-        if o.get('class_name') == '__ellipsis__': return ...
-        if o.get('class_name') == '__slice__': return slice(*o['config'].values()) if 'config' in o else slice(o.get('start'), o.get('stop'), o.get('step'))
-        return {k: _keras_argument(v, outputs) for k, v in o.items()}
-    return [_keras_argument(v, outputs) for v in o] if isinstance(o, list) else o
+# %% ../../nbs/02-layers/16_saving.ipynb #c7a6321b
+def _histories(o):
+    "Which calls an argument reads: (layer, number of its call)"
+    if isinstance(o, list): return [h for v in o for h in _histories(v)]
+    if not isinstance(o, dict): return []
+    if o.get('class_name') != '__keras_tensor__': return _histories(list(o.values()))
+    name,call,_ = o['config']['keras_history']
+    return [(name, call)]
 
-def _has(o, outputs):
-    if isinstance(o, dict):
-        if o.get('class_name') == '__keras_tensor__':
-            name,node,_ = o['config']['keras_history']
-            return len(outputs.get(name, ())) > node
-        return all(_has(v, outputs) for v in o.values())
-    return all(_has(v, outputs) for v in o) if isinstance(o, list) else True
+class KerasGraph:
+    "The graph of a functional model from Keras's JSON, while it is made"
+    def __init__(self, settings:dict):
+        self.layers,self.results,self.calls = {},{},[]   # results: (layer, number of its call) -> symbols
+        for c in settings['layers']:
+            name = c['name']
+            if name in self.layers: raise DataError('The file has two layers of one name.', got=repr(name)[:80])
+            self.layers[name] = layer = made_of_keras(c)
+            if isinstance(layer, Layer): layer._name,layer._auto_named = name,False
+            if c['class_name'] == 'InputLayer': self.results[name, 0] = layer.symbol()
+            else: self.calls += [(name, i, node) for i, node in enumerate(c['inbound_nodes'])]
+        self.play()
+    def play(self):
+        "Every call, the first of those that can be made before the others"
+        missing,readers = [],{}
+        for at, (name, i, node) in enumerate(self.calls):
+            needs = {h for h in _histories([node['args'], node['kwargs']]) if h not in self.results}
+            if i: needs.add((name, i - 1))
+            missing.append(len(needs))
+            for h in needs: readers.setdefault(h, []).append(at)
+        ready = [at for at, n in enumerate(missing) if not n]
+        left = len(self.calls)
+        while ready:
+            name,i,node = self.calls[heapq.heappop(ready)]
+            self.results[name, i] = self.call(self.layers[name], node)
+            left -= 1
+            for at in readers.get((name, i), ()):
+                missing[at] -= 1
+                if not missing[at]: heapq.heappush(ready, at)
+        if left: raise DataError('The graph in the file has no beginning.', got=f'{left} calls that read each other, or what is not there')
+    def call(self, layer, node):
+        args = self.argument(node['args'])
+        kwargs = {k: self.argument(v) for k, v in node['kwargs'].items() if v is not None and k != 'training'}
+        check_call(args, kwargs)
+        if isinstance(layer, Layer): return layer(*args, **kwargs)
+        function,settings = layer
+        return record(function, args, {**settings, **kwargs})
+
+# %% ../../nbs/02-layers/16_saving.ipynb #6307fc2d
+@patch
+def argument(self:KerasGraph, o):
+    "An argument, with symbols for Keras's tensors"
+    if isinstance(o, list): return [self.argument(v) for v in o]
+    if not isinstance(o, dict): return o
+    kind,settings = o.get('class_name'),o.get('config')
+    if kind == '__keras_tensor__':
+        name,call,index = settings['keras_history']
+        return leaves(self.results[name, call])[index]
+    if kind == '__tuple__': return tuple(self.argument(v) for v in o['items'])
+    if kind == '__ellipsis__': return ...
+    if kind == '__slice__': return slice(*settings.values()) if settings is not None else slice(o.get('start'), o.get('stop'), o.get('step'))
+    return {k: self.argument(v) for k, v in o.items()}
+
+@patch
+def ends(self:KerasGraph, nest):
+    "The inputs or the outputs"
+    if isinstance(nest, dict): return {k: self.ends(v) for k, v in nest.items()}
+    if len(nest) != 3 or not isinstance(nest[0], str): return [self.ends(v) for v in nest]
+    name,call,index = nest
+    call -= type(self.layers[name]) is Model   # here, and only here, Keras counts the making of a functional model as its first call
+    return leaves(self.results[name, call])[index]
+
+def made_of_keras(c:dict):
+    "A layer; of an operation of Keras's, the function and its settings"
+    if c['class_name'] in ('Sequential', 'Functional', 'Model'): return model_of_keras(c)
+    if not c.get('module', '').startswith('keras.src.ops'): return layer_of(c, strict=False)
+    if c['class_name'] not in _keras_operations: raise ChoiceUnknown(f'The file uses an operation of Keras that is not known here: {c["class_name"]!r}.', have=list(_keras_operations))
+    settings = {k: v for k, v in c['config'].items() if v is not None and k not in ('name', 'dtype', 'initial')}
+    return _keras_operations[c['class_name']],{_torch_words.get(k, k): v for k, v in settings.items()}
 
 def model_of_keras(config) -> Model:
     "A model from Keras's JSON, with fresh weights"
-    given = config['config']
-    def made(c):
-        if c.get('module', '').startswith('keras.src.ops'):
-            if c['class_name'] not in _keras_operations: raise ChoiceUnknown(f'The file uses an operation of Keras that is not known here: {c["class_name"]!r}.', have=list(_keras_operations))
-            return _keras_operations[c['class_name']],{_torch_words.get(k, k): v for k, v in c['config'].items() if v is not None and k not in ('name', 'dtype', 'initial')}
-        if c['class_name'] in ('Sequential', 'Functional', 'Model'): return model_of_keras(c)
-        return layer_of(c, strict=False)
-    if config['class_name'] == 'Sequential': return Sequential([made(c) for c in given['layers']], name=given['name'])
-    things,outputs,waiting = {c['name']: made(c) for c in given['layers']},{},[]
-    for c in given['layers']:
-        outputs[c['name']] = []
-        if c['class_name'] == 'InputLayer': outputs[c['name']].append(things[c['name']].symbol())
-        else: waiting += [(c['name'], node) for node in c['inbound_nodes']]
-    for name, o in things.items():
-        if isinstance(o, Layer): o._name,o._auto_named = name,False
-    while waiting:
-        ready = [(name, node) for name, node in waiting if _has([node['args'], node['kwargs']], outputs)]
-        if not ready: raise DataError('The graph in the file has no beginning.', got=', '.join(name for name, _ in waiting))
-        name,node = ready[0]
-        args,kwargs = _keras_argument(node['args'], outputs),{k: _keras_argument(v, outputs) for k, v in node['kwargs'].items() if v is not None and k != 'training'}
-        outputs[name].append(things[name](*args, **kwargs) if isinstance(things[name], Layer) else record(things[name][0], args, {**things[name][1], **kwargs}))
-        waiting.remove((name, node))
-    def ends(nest):
-        if isinstance(nest, list) and len(nest) == 3 and isinstance(nest[0], str):
-            name,node,index = nest
-            return leaves(outputs[name][node - (type(things[name]) is Model)])[index]   # here, and only here, Keras counts the making of a functional model as its first call
-        return {k: ends(v) for k, v in nest.items()} if isinstance(nest, dict) else [ends(v) for v in nest]
-    return Model(ends(given['input_layers']), ends(given['output_layers']), name=given['name'])
+    settings = config['config']
+    if config['class_name'] == 'Sequential': return Sequential([made_of_keras(c) for c in settings['layers']], name=settings['name'])
+    graph = KerasGraph(settings)
+    return Model(graph.ends(settings['input_layers']), graph.ends(settings['output_layers']), name=settings['name'])
 
-def _fill(layer, group, path):
-    "Take over a layer's weights from a group of the HDF5 file"
+# %% ../../nbs/02-layers/16_saving.ipynb #879ac89e
+_GROWTH = 16   # how much larger than its bytes a part of an archive may be
+
+def _unpacked(archive, name, free):
+    "The bytes of a member; DataError if it says that it is much larger than what makes it"
+    member = archive.getinfo(name)
+    limit = max(free, _GROWTH*min(member.compress_size, os.fstat(archive.fp.fileno()).st_size))
+    if member.file_size > limit: raise DataError(f'The archive has a part that grows without measure: {name}.', got=f'{member.file_size:,} bytes from {member.compress_size:,}', need=f'at most {limit:,}')
+    with archive.open(member) as f: return f.read(member.file_size)   # and not .read(), which may unpack more than it says
+
+def _entry(group, key):
+    "What a group of an HDF5 file has under a name; DataError if it is a link to elsewhere"
+    import h5py
+    if type(group.get(key, getlink=True)) is not h5py.HardLink: raise DataError('The file of weights has a link, and links are not followed.', got=repr(key)[:80], need='the numbers themselves')
+    return group[key]
+
+def _numbers_in(file, size):
+    "How many numbers an HDF5 file of `size` bytes has; DataError if they are no plain arrays, or more than its bytes account for"
+    import h5py
+    arrays,limit = [],max(4*_FREE, _GROWTH*size)
+    file.visititems(lambda _, o: arrays.append(o) if isinstance(o, h5py.Dataset) else None)
+    for o in arrays:
+        if o.dtype.kind not in 'fiub' or o.external or o.is_virtual: raise DataError('The file of weights has something that is no array of numbers.', got=f'{o.name}: {o.dtype}')
+        piece = o.dtype.itemsize*math.prod(o.chunks or ())
+        if piece > limit: raise DataError('The file of weights has a piece of more bytes than it accounts for.', got=f'{o.name}: {piece:,}', need=f'at most {limit:,}')
+    total = sum(o.size*o.dtype.itemsize for o in arrays)
+    if total > limit: raise DataError('The file of weights has more numbers than its bytes account for.', got=f'{total:,} bytes', need=f'at most {limit:,}')
+    return sum(o.size for o in arrays)
+
+# %% ../../nbs/02-layers/16_saving.ipynb #dbe4f540
+def _numbered(names):
+    "Names as Keras counts them in a file: dense, dense_1, ..."
+    counts = {}
+    for name in names:
+        n = counts[name] = counts.get(name, -1) + 1
+        yield name if n == 0 else f'{name}_{n}'
+
+def _keras_name(layer):
+    name = type(layer).__name__
+    return snake({'Model': 'Functional', 'GroupQueryAttention': 'GroupedQueryAttention'}.get(name, name))
+
+def _places(layer, group, path):
+    "(layer, weight, array) for every weight, from a group of the HDF5 file"
     if isinstance(layer, Model):
-        counts = {}
-        for o in layer.layers:
-            if not isinstance(o, Layer): continue
-            name = snake({'Model': 'Functional', 'GroupQueryAttention': 'GroupedQueryAttention'}.get(type(o).__name__, type(o).__name__))
-            n = counts[name] = counts.get(name, -1) + 1
-            key = name if n == 0 else f'{name}_{n}'
-            if key in group['layers']: _fill(o, group['layers'][key], f'{path}/{key}')
-            elif o.weights: raise DataError('The file has no weights for a layer.', got=f'{path}/{key}', have=list(group['layers']))
+        layers = [o for o in layer.layers if isinstance(o, Layer)]
+        inner = _entry(group, 'layers') if 'layers' in group else {}
+        for o, key in zip(layers, _numbered(map(_keras_name, layers))):
+            if key in inner: yield from _places(o, _entry(inner, key), f'{path}/{key}')
+            elif o.weights: raise DataError('The file has no weights for a layer.', got=f'{path}/{key}', have=list(inner))
         return
     own = [k for trained in (True, False) for k, v in layer._weight_names.items() if v == trained]
-    arrays = [np.asarray(group['vars'][i]) for i in sorted(group.get('vars', {}), key=int)]
+    variables = _entry(group, 'vars') if 'vars' in group else {}
+    arrays = [_entry(variables, i) for i in sorted(variables, key=int)]
     if len(arrays) != len(own): raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{len(arrays)} arrays: {", ".join(str(a.shape) for a in arrays)}', need=f'{len(own)}: {", ".join(own)}')
-    for k, a in zip(own, arrays):
-        target,value = getattr(layer, k),layer.from_keras(k, torch.as_tensor(a))
-        if target.shape != value.shape: raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{k} {tuple(a.shape)}', need=f'{tuple(layer.to_keras(k, target).shape)}')
-        with torch.no_grad(): target.copy_(value.to(target.dtype))
+    yield from ((layer, k, a) for k, a in zip(own, arrays))
     for k, m in layer._modules.items():
-        found = next((group[g] for g in (k, f'_{k}') if g in group), None)
-        if found is None: continue
-        if isinstance(m, Layer): _fill(m, found, f'{path}/{k}')
+        key = next((g for g in (k, f'_{k}') if g in group), None)
+        if key is None: continue
+        inner = _entry(group, key)
+        if isinstance(m, Layer): yield from _places(m, inner, f'{path}/{k}')
         else:
-            counts = {}
-            for o in m:
-                name = snake(type(o).__name__)
-                n = counts[name] = counts.get(name, -1) + 1
-                _fill(o, found[name if n == 0 else f'{name}_{n}'], f'{path}/{k}/{name}')
+            for o, name in zip(m, _numbered(snake(type(o).__name__) for o in m)): yield from _places(o, _entry(inner, name), f'{path}/{k}/{name}')
 
+def _fill(model, file):
+    "Take over all weights from the HDF5 file, once every shape is right"
+    places = list(_places(model, file, ''))
+    for layer, k, array in places:
+        need = tuple(layer.to_keras(k, getattr(layer, k)).shape)
+        if array.shape != need: raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{k} {array.shape}', need=f'{need}')
+    with torch.no_grad():
+        for layer, k, array in places:
+            target = getattr(layer, k)
+            target.copy_(layer.from_keras(k, torch.as_tensor(np.asarray(array))).to(target.dtype))
+
+# %% ../../nbs/02-layers/16_saving.ipynb #c8678436
 def load_keras(
     path,   # a '.keras' file that Keras 3 saved
 ) -> Model:
-    "A model that Keras saved: its architecture and its weights"
+    """A model that Keras saved: its architecture and its weights; DataError if the file is damaged or malformed.
+
+    Reading is not running: a Python lambda in the file is refused, nothing that the file names is imported or opened, links
+    in it are not followed, and no more memory is taken than its bytes account for. See the page "What runs code"."""
     h5py = needs('h5py', 'keras', 'Reading the weights of Keras')
     import io
+    name = Path(path).name
     try:
-        with zipfile.ZipFile(path) as archive: config,weights = json.loads(archive.read('config.json')),archive.read('model.weights.h5')
+        with zipfile.ZipFile(path) as archive: text,weights = _unpacked(archive, 'config.json', _FREE//4),_unpacked(archive, 'model.weights.h5', 4*_FREE)
     except FileNotFoundError: raise ArgumentError('There is no such file.', got=str(path)) from None
-    except (zipfile.BadZipFile, KeyError, ValueError) as e: raise DataError(f'{Path(path).name} is no file of Keras 3.', got=str(e), need='an archive with config.json and model.weights.h5') from e
-    with torch.random.fork_rng(devices=[]):
-        model = model_of_keras(config) if config['class_name'] in ('Sequential', 'Functional', 'Model') else layer_of(config, strict=False)
-    with h5py.File(io.BytesIO(weights), 'r') as file: _fill(model, file, '')
+    except DataError: raise
+    except Exception as e: raise DataError(f'{name} is no file of Keras 3.', got=str(e), need='an archive with config.json and model.weights.h5') from e
+    with reading(name), h5py.File(io.BytesIO(weights), 'r') as file:
+        config,numbers = parsed(text, name),_numbers_in(file, len(weights))
+        with torch.random.fork_rng(devices=[]), Room(numbers), Bounded(max(_FREE, numbers)): model = made_of_keras(config)
+        if not isinstance(model, Layer): raise DataError(f'{name} holds no model.', got=repr(config['class_name'])[:80])
+        _fill(model, file)
     return model

@@ -36,7 +36,7 @@ def window_of(
 
 class STFT(Initializer):
     "The cosines ('real') or sines ('imag') of a Fourier transform, faded by a window; the shape is (frame, 1, bins)"
-    def __init__(self, side:str='real', window='hann', scaling:str='density', periodic:bool=False):
+    def __init__(self, side:str='real', window='hann', scaling:str|None='density', periodic:bool=False):
         if side not in ('real', 'imag'): raise ArgumentError('A transform has two sides.', got=f'{side=}', have=['real', 'imag'])
         if scaling not in ('density', 'spectrum', None): raise ArgumentError('There is no such scaling.', got=f'{scaling=}', have=['density', 'spectrum', None])
         self.side,self.window,self.scaling,self.periodic = side,window,scaling,periodic
@@ -61,7 +61,7 @@ class STFTSpectrogram(Layer):
         fft_length:int=None,        # None: the power of 2 from the frame's length on
         window='hann',
         periodic:bool=False,        # window without its last sample, as a period; False: symmetric
-        scaling:str='density',      # divide by the window's norm ('density'), by its sum ('spectrum'), or not (None)
+        scaling:str|None='density', # divide by the window's norm ('density'), by its sum ('spectrum'), or not (None)
         padding:str='valid',
         expand_dims:bool=False,     # an axis of its own for the channels
         data_format:str=None,

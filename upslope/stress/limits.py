@@ -100,14 +100,16 @@ def largest(
     "Double until a step passes the budget, or cannot be done"
     if what not in ('batch', 'input'): raise ArgumentError('What shall grow?', got=f'{what=}', have=('batch', 'input'))
     if len(x) == 0: raise DataError('There is no row to begin with.', got=f'x {tuple(x.shape)}')
-    if what == 'input' and x.ndim < 3: raise DataError('Rows of a table have no size that could grow.', got=f'x {tuple(x.shape)}', need='(rows, height, width, channels) or (rows, time, channels)')
+    tokens = x.ndim == 2 and not x.is_floating_point()
+    if what == 'input' and x.ndim < 3 and not tokens: raise DataError('Rows of a table have no size that could grow.', got=f'x {tuple(x.shape)}', need='(rows, height, width, channels), (rows, time, channels), or (rows, places) of token ids')
     size,steps = (1,[]) if what == 'batch' else (x.shape[1],[])
-    power = 1 if what == 'batch' else x.ndim - 2   # how memory grows with the size, at least
+    power = 1 if what == 'batch' or tokens else x.ndim - 2   # how memory grows with the size, at least
     while True:
         if size > most: return Limit(steps, f'stopped at {most}, nothing failed', what)
         if len(steps) > 1 and (guess := steps[-1].megabytes*2**power) > megabytes:
             return Limit([*steps, Step(size, float('nan'), guess, f'would take about {guess:.0f} MB, budget {megabytes:.0f}')], 'memory ends it', what)
         if what == 'batch': z = x[torch.arange(size, device=x.device) % len(x)]
+        elif tokens: z = x[:,torch.arange(size, device=x.device) % x.shape[1]]   # the same words again
         else: z = torch.nn.functional.interpolate(x.float().movedim(-1, 1), size=[size*n//x.shape[1] for n in x.shape[1:-1]], mode='nearest').movedim(1, -1)
         try: step = weigh(model, z, size)
         except (RuntimeError, ValueError) as e:
