@@ -118,3 +118,45 @@ def test_averages_plateaus_and_accumulation_go_on_too(tmp_path, kind, proof):
     assert out, err
     again = json.loads(out)
     for key, value in whole.items(): assert again[key] == value, key
+
+# --- every kind of loader, and models whose weights come with the first batch
+
+LOADERS = ('batches torch_global torch_generator random_sampler weighted subset batch_sampler own_sampler counts draws noisy noisy_own workers workers_generator '
+           'stream stream_workers fastai fastai_workers own_loader dicts').split()
+MODELS = [f'{form} {loader}' for form in 'sequential typed mask nested lazy'.split() for loader in ('batches', 'torch_generator')]
+REFUSED = dict(from_module='two different first batches', one_pass='two different first batches', persistent='fix:  persistent_workers=False', noise='random.SystemRandom in sampler.rng')
+WEIGHTS = dict(sequential=4, typed=4, mask=6, nested=5, lazy=6)
+
+@pytest.fixture(scope='module')
+def answers(tmp_path_factory):
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+    run = subprocess.run([sys.executable, Path(__file__).with_name('resume_cases.py'), tmp_path_factory.mktemp('cases')], capture_output=True, text=True, env=env, timeout=1200)
+    assert run.returncode == 0, run.stderr[-4000:]
+    answers = json.loads(run.stdout)
+    assert set(answers) == {*LOADERS, *MODELS, *REFUSED}
+    return answers
+
+@pytest.mark.parametrize('name', LOADERS + MODELS)
+def test_killed_with_any_loader_and_model(answers, name):
+    "In the middle of an epoch, at the end of one, and at both, one after the other"
+    answer = answers[name]
+    whole = answer['whole']
+    assert 'error' not in whole, whole['trace']
+    assert whole['n'] == 24 and whole['held'] == WEIGHTS.get(name.split()[0], 6)
+    for kills in ('middle', 'end', 'both'):
+        assert all(end == -signal.SIGKILL for end in answer[kills]['ends']), answer[kills]   # else nothing was tried
+        again = answer[kills]['again']
+        assert 'error' not in again, again['trace']
+        for key, value in whole.items(): assert again[key] == value, (kills, key)
+
+def test_the_cases_differ(answers):
+    "An order that is always the same would be kept by doing nothing"
+    weights = [answers[name]['whole']['weights'] for name in LOADERS]
+    alike = [name for name, w in zip(LOADERS, weights) if weights.count(w) > 1]
+    assert len(set(weights)) > len(LOADERS) - 4, alike
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_a_loader_whose_chance_cannot_be_kept_is_refused_before_the_first_step(answers, name):
+    answer = answers[name]
+    assert answer['error'] == 'DataError' and REFUSED[name] in answer['told'], answer
+    assert 'one_batch' not in answer['trace'], answer['trace']   # no batch was trained

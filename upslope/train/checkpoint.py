@@ -173,15 +173,15 @@ def _mark_of(path):
 def _read(self:Checkpoint, path):
     "The state of a checkpoint, or None with a warning"
     try: state = load_state(path)
-    except StoreError as e: return warnings.warn(f'A damaged checkpoint is passed over. {e}')
-    if not isinstance(state, dict): return warnings.warn(f'A damaged checkpoint is passed over: {path} holds {type(state).__name__}.')
+    except StoreError as e: return warnings.warn(f'A damaged checkpoint is passed over, {path}. {e}')
+    if not isinstance(state, dict): return warnings.warn(f'A damaged checkpoint is passed over, {path}, which holds {type(state).__name__}.')
     if state.get('whose') == self.whose: return state
     self._pass_over(path)
 @patch
 def _pass_over(self:Checkpoint, path):
     "Say in a warning whose checkpoint this is"
     try: owner = peek(path, 'whose')
-    except StoreError as e: return warnings.warn(f'A damaged checkpoint of another owner is passed over. {e}')
+    except StoreError as e: return warnings.warn(f'A damaged checkpoint of another owner is passed over, {path}. {e}')
     our,their = _owners(self.whose, owner)
     warnings.warn(explain('A checkpoint of another owner is passed over, and stays where it is.', got=f'{path}: {their}', need=our))
 @patch
@@ -203,7 +203,7 @@ def _check_processes(self:Checkpoint):
     saved = self.found
     if saved is None and self._files() and self.resume and n_processes() > 1: saved = load_state(self._files()[-1])
     n = n_processes() if saved is None else saved.get('processes')
-    if n != n_processes(): raise DataError('The checkpoint belongs to a fit in another number of processes.', got=f'{n_processes()} processes', need=f'{n}', fix='another path for the checkpoints')
+    if type(n) is not int or n != n_processes(): raise DataError('The checkpoint belongs to a fit in another number of processes.', got=f'{n_processes()} processes', need=f'{n!r:.40}', fix='another path for the checkpoints')
 
 @patch
 def _go_on(self:Checkpoint, path, state):

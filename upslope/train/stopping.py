@@ -17,7 +17,7 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 
 # %% ../../nbs/04-train/07_stopping.ipynb #2b8a0d0d
-from ..core.errors import ArgumentError, unknown
+from ..core.errors import ArgumentError, DataError, unknown
 from .metrics import lower_is_better
 from .processes import agree
 from .recorder import columns, watched
@@ -96,7 +96,11 @@ class EarlyStopping(Callback):
     def __repr__(self): return f'EarlyStopping({self.monitor!r}, patience={self.rule.patience})'
 
     def state_dict(self): return dict(rule=dict(vars(self.rule)), best_weights=self.best_weights, reason=self.reason, elapsed=time.monotonic() - self.started)
-    def load_state_dict(self, state):  # a fit is resumed
+    def load_state_dict(self, state):
+        "Go on with the epochs of a fit that is resumed; a `DataError` if its best weights are not those of the model"
+        best,own = state['best_weights'],self.learn.model.state_dict()
+        if best is not None and {k: tuple(v.shape) for k,v in best.items()} != {k: tuple(v.shape) for k,v in own.items()}:
+            raise DataError('The best weights in the checkpoint are those of another model.', got=f'{len(best)} tensors', need=f"the model's {len(own)}, of their shapes")
         self.rule.__dict__.update(state['rule'])
         self.best_weights,self.reason,self.started = state['best_weights'],state['reason'],time.monotonic() - state['elapsed']
 
