@@ -217,10 +217,11 @@ def _refuse_foreign(db, path):
 def check_is_store(path):
     "An error if `path` exists and is not a store; nothing is written"
     path = Path(path)
+    try: size = os.stat(path).st_size
+    except (FileNotFoundError, NotADirectoryError): return   # it is still to be made
+    except (OSError, ValueError) as e: raise StoreError('This cannot be the path of a store.', got=f'{str(path)!r:.120}: {e}', need='a path that this system can have') from e
     if path.is_dir(): raise StoreError('A store is a file, and this is a folder.', got=str(path), fix=f"Store({str(path/'store.db')!r})")
-    try:
-        if not path.exists() or path.stat().st_size == 0: return
-    except OSError as e: raise StoreError('This cannot be the path of a store.', got=f'{path}: {e.strerror}') from e
+    if size == 0: return
     if not path.is_file(): raise StoreError('A store is a file, and this is none.', got=str(path), need='the path of a file')
     with explained(path), closing(connect(path, 5, 'ro')) as db:
         try: _refuse_foreign(db, path)
