@@ -11,7 +11,10 @@ settings.load_profile('repeatable')
 
 # What the lab remembers as trusted is the user's; the tests have a memory of their own, and so have the processes that they start
 os.environ['XDG_STATE_HOME'] = tempfile.mkdtemp(prefix='upslope-state-')
-atexit.register(shutil.rmtree, os.environ['XDG_STATE_HOME'], ignore_errors=True)
+
+def forget(folder=os.environ['XDG_STATE_HOME'], owner=os.getpid()):
+    if os.getpid() == owner: shutil.rmtree(folder, ignore_errors=True)   # not a child that a test has forked
+atexit.register(forget)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))

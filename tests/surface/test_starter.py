@@ -75,13 +75,17 @@ def whole(path, name):
     found = {p.relative_to(path).as_posix(): p.read_text(encoding='utf-8') for p in path.rglob('*') if p.is_file()}
     return found == texts
 
+def heard():
+    "Every signal as a terminal gives it: what was started with `nohup`, or in the background, ignores some"
+    for s in set(KILLS): s in (signal.SIGKILL,) or signal.signal(s, signal.SIG_DFL)
+
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no such signals')
 def test_fifty_kills(tmp_path):
     "Whole projects or none, whatever kills the process, and nothing left aside after the next call"
     chance,asides,projects = random.Random(0),0,0
     for trial, kind in enumerate(chance.sample(KILLS, len(KILLS))):
         folder = tmp_path/str(trial)
-        process = subprocess.Popen([sys.executable, '-c', WORK, str(folder), str(trial)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen([sys.executable, '-c', WORK, str(folder), str(trial)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=heard)
         assert process.stdout.readline() == 'ready\n'
         time.sleep(chance.uniform(0, .4))
         process.send_signal(kind)

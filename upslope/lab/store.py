@@ -158,6 +158,7 @@ PASSING = ('full', 'locked', 'read-only', 'closed')   # reasons that may go away
 def explained(path):
     "SQLite's errors, with their cause and what to do"
     try: yield
+    except UnicodeDecodeError as e: raise damaged(path, f'a text in it is none: {e.reason}') from e
     except sqlite3.Error as e:
         known = next((v for k, v in _CAUSES.items() if str(e).startswith(k)), None)
         reason,cause = known or ('other', 'The store cannot be used.')
