@@ -327,8 +327,8 @@ def test_queue_is_first_in_first_out_across_kills(tmp_path):
     for kills in range(2):   # in the first study, and, as the same place in the line was kept, in it again
         p = python(code, store.path, stdin=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': os.pathsep.join(o or os.getcwd() for o in sys.path)})   # this file must be found
         seen = [p.stdout.readline() for _ in range(2)]
-        p.kill(); p.wait()
-        assert "study='b'" in seen[1], seen
+        p.kill(); words = p.communicate()[1]
+        assert "study='b'" in seen[1], (seen, words, queue.frame().error.tolist())
         frame = queue.frame()
         assert frame.study.tolist() == ['b', 'a', 'c'] and frame.status.tolist() == ['active', 'waiting', 'waiting'], frame
     assert queue.run(show=False) == 3

@@ -35,6 +35,7 @@ def known_file() -> Path:
     return Path(base)/'upslope'/'known'
 
 _here = set()   # fingerprints that this process has written, or has found to be known
+_waiting = {}   # fingerprint -> name: what could not be written yet
 _read = {}      # file -> (size, fingerprints): it only grows
 
 def _in_file() -> set:
@@ -66,14 +67,19 @@ def remember(
     "From now on these texts may run, in this process and in later ones of this user"
     new = {p: name for p, name in prints.items() if p not in _here and not is_known(p)}
     _here.update(new)
-    lines = ''.join(f'{p} {name!r:.60}\n' for p, name in new.items())
-    if not lines: return
+    _waiting.update(new)
+    if _waiting: _write()
+
+def _write():
+    "Put what waits into the user's file; what cannot be written now, as on a full disk, is tried again at the next text"
+    lines = ''.join(f'\n{p} {name!r:.60}' for p, name in _waiting.items()).encode()   # each begins a line, also after one that was cut off
     try:
         known_file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(known_file(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try: os.write(descriptor, lines.encode())   # in one call: processes that append at once do not mix
+        try: whole = os.write(descriptor, lines) == len(lines)   # in one call: processes that append at once do not mix
         finally: os.close(descriptor)
-    except OSError: pass   # this process and its workers know it all the same
+    except OSError: return   # this process and its workers know it all the same
+    if whole: _waiting.clear()
 
 def handed_over() -> str:
     "What a worker's environment carries as UPSLOPE_KNOWN: the newest of what this process knows"
