@@ -6,11 +6,11 @@ Docs: https://upslope.github.io/upslope/06-lab/design.html.md"""
 
 # %% auto #0
 __all__ = ['DESIGNS', 'OPTIONS', 'MOST_DRAWN', 'VARY', 'Variant', 'label_of', 'check_labels', 'around', 'grid', 'generators',
-           'factorial_design', 'confounded', 'resolution', 'random_design', 'latin_hypercube_design', 'Design',
-           'as_design', 'factorial', 'random', 'latin_hypercube', 'family', 'to_config']
+           'factorial_design', 'confounded', 'resolution', 'random_design', 'latin_hypercube_design', 'options_of',
+           'Design', 'as_design', 'factorial', 'random', 'latin_hypercube', 'family', 'to_config']
 
 # %% ../../nbs/06-lab/05_design.ipynb #7b25e09b
-import hashlib, json, math
+import hashlib, inspect, json, math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations, product
@@ -191,17 +191,24 @@ DESIGNS = dict(one_at_a_time=around, grid=grid, factorial=factorial_design, rand
 OPTIONS = dict(one_at_a_time=(), grid=(), factorial=('fraction',), random=('n', 'seed'), latin_hypercube=('n', 'seed'), search=('n', 'sampler', 'pruner', 'seed', 'batch'))
 MOST_DRAWN = 100_000   # configurations of one design
 
+def options_of(
+    name:str,   # of a design, also of one that was added to `DESIGNS`
+) -> tuple:
+    "Names of its options: of one that was added, what its function takes beside recipe, axes and label"
+    if name in OPTIONS: return OPTIONS[name]
+    return tuple(inspect.signature(DESIGNS[name]).parameters)[3:]
+
 @dataclass(frozen=True)
 class Design:
     "A design by name, with its options"
     name:str
     options:dict=field(default_factory=dict)
     def __post_init__(self):
-        if not isinstance(self.name, str) or self.name not in OPTIONS: raise unknown('design', self.name, OPTIONS)
+        if not isinstance(self.name, str) or self.name not in OPTIONS | DESIGNS: raise unknown('design', self.name, OPTIONS | DESIGNS)
         if not isinstance(self.options, dict): raise ArgumentError(f'The design {self.name!r} cannot have these options.', got=f'{self.options!r:.60}', need='a dict')
         for k in self.options:
-            if k not in OPTIONS[self.name]: raise unknown('option', k, OPTIONS[self.name], f'of the design {self.name!r}')
-        if 'n' in OPTIONS[self.name] and 'n' not in self.options:
+            if k not in options_of(self.name): raise unknown('option', k, options_of(self.name), f'of the design {self.name!r}')
+        if 'n' in OPTIONS.get(self.name, ()) and 'n' not in self.options:
             module = 'search' if self.name == 'search' else 'design'
             raise ArgumentError(f'The design {self.name!r} needs to know how many configurations.', got=f'design={self.name!r}', fix=f'from upslope.lab.{module} import {self.name}; Study(..., design={self.name}(20))')
         if self.name == 'factorial': _power(self.options.get('fraction', 1))
