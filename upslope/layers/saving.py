@@ -657,11 +657,12 @@ def _places(layer, group, path):
             if key in inner: yield from _places(o, _entry(inner, key), f'{path}/{key}')
             elif o.weights: raise DataError('The file has no weights for a layer.', got=f'{path}/{key}', have=list(inner))
         return
-    own = [k for trained in (True, False) for k, v in layer._weight_names.items() if v == trained]
+    own = [(layer, k) for trained in (True, False) for k, v in layer._weight_names.items() if v == trained]
+    own = [*getattr(layer, 'borrowed_weights', ()), *own]
     variables = _entry(group, 'vars') if 'vars' in group else {}
     arrays = [_entry(variables, i) for i in sorted(variables, key=int)]
-    if len(arrays) != len(own): raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{len(arrays)} arrays: {", ".join(str(a.shape) for a in arrays)}', need=f'{len(own)}: {", ".join(own)}')
-    yield from ((layer, k, a) for k, a in zip(own, arrays))
+    if len(arrays) != len(own): raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{len(arrays)} arrays: {", ".join(str(a.shape) for a in arrays)}', need=f'{len(own)}: {", ".join(k for _, k in own)}')
+    yield from ((m, k, a) for (m, k), a in zip(own, arrays))
     for k, m in layer._modules.items():
         key = next((g for g in (k, f'_{k}') if g in group), None)
         if key is None: continue
