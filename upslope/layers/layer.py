@@ -11,6 +11,7 @@ __all__ = ['InputSpec', 'Room', 'Masked', 'masked', 'mask_of', 'mode', 'Layer', 
 # %% ../../nbs/02-layers/04_layer.ipynb #6656dab3
 import inspect, itertools, math, os, warnings, weakref
 import numpy as np, torch
+from fastcore.basics import patch
 from contextlib import contextmanager
 from contextvars import ContextVar
 from torch import nn, Tensor
@@ -685,3 +686,18 @@ def shapes_as_outcomes(shape, dtype):
     if is_shape(shape): return Outcome(Shape(shape), dtype)
     if isinstance(shape, dict): return {k: shapes_as_outcomes(v, dtype) for k, v in shape.items()}
     return type(shape)(shapes_as_outcomes(o, dtype) for o in shape)
+
+# %% ../../nbs/02-layers/04_layer.ipynb #w0rdsload2
+@patch
+def _load_from_state_dict(self:Layer, state_dict, prefix, *args):
+    "PyTorch's hook for the weights of one module: an error if they are there and the layer's own are not yet"
+    if not self.built:
+        places = {*self._modules, *(k for table in (self._parameters, self._buffers) for k,t in table.items() if t is not None)}
+        homeless = [k for k in state_dict if k.startswith(prefix) and k[len(prefix):].partition('.')[0] not in places]
+        if homeless: raise _no_weights_yet(self, homeless, state_dict)
+    nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
+
+def _no_weights_yet(layer, names, state_dict):
+    shapes = [f'{k} {tuple(getattr(state_dict[k], "shape", ()))}' for k in names[:4]]
+    return ArgumentError(f'{layer.who} cannot take weights yet: its own are made when it sees the first shape.', got=', '.join(shapes),
+                         need='a model that has seen its input', fix='call the model with one batch, or .build(shape), before its weights are loaded')
