@@ -260,7 +260,7 @@ def diagnosed_before(form):
     learn = learner(form)
     with as_in_a_fit(): diagnose(learn, seconds=1.)
     with as_in_a_fit(): learn.fit(EPOCHS)
-    if not form.waits: check_weights(form, learn.model.state_dict())
+    check_weights(form, learn.model.state_dict())
     assert not broken(diagnose(learn, seconds=1.))
 @action
 def diagnosed_after(form):
