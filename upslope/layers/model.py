@@ -367,6 +367,15 @@ class Model(Layer):
         if self._plan is not None and len(args) > 1: args = (list(args),)   # all inputs have their masks
         return super()._call_with_care(args, kwargs)
 
+    def with_masks(self, inputs, masks):
+        "A call whose inputs have masks; the masks are values of their own"
+        if self._plan is None: return super().with_masks(inputs, masks)
+        if len(inputs) > 1: inputs,masks = (list(inputs),),(list(masks),)   # all inputs have their masks
+        out,found = super().with_masks(inputs, masks)
+        if found is None or isinstance(out, Tensor): return out,found
+        at = iter(leaves(found))
+        return out,mapped(lambda o: next(at), out)
+
     def _symbolic(self, args, kwargs):
         if not args and kwargs: args,kwargs = self._first_of(kwargs)
         if not self.built: self._build_for_symbols(args, kwargs)
