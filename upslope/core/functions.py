@@ -22,7 +22,7 @@ from .code import Code, written_zeros
 from .arguments import TOLD, guarded, is_in_the_house, not_computed
 from .errors import ArgumentError, ShapeError, briefly
 from .joints import does_not_meet, made_in, name_of, who
-from .masks import Carrier, carries, mask_in, unmasked, with_mask
+from .masks import Carrier, carries, mask_in, masks_among, unmasked, with_mask
 from .shapes import Shape
 from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, parse_structure, shown, shown_signature, size
 from .tracing import by_rule, initialize_for, shown_line, signature_of, trace, users_line, waits
@@ -436,7 +436,11 @@ class Combinator(Function[A, B]):
         else: masks = tuple(mask)
         out,found = self.with_masks(unmasked(inputs), masks)
         if return_mask: return out,found
-        return out if torch.compiler.is_compiling() else with_mask(out, found)
+        if not torch.compiler.is_compiling(): return with_mask(out, found)
+        if masks_among(found): self._say_lost(found)   # no tensor carries anything out of compiled code
+        return out
+    @torch._disable_dynamo
+    def _say_lost(self, masks): self._own_carrier().dropped(masks)
 
     def with_masks(self,
         inputs:tuple,   # what it is called with

@@ -98,8 +98,11 @@ elementwise = {f for name in ('tanh relu sigmoid exp log sin cos abs square sqrt
 _primes = [23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89]
 
 def waits(f) -> bool:
-    "Are there lazy modules of PyTorch in it, which make their weights when they are first called?"
-    return isinstance(f, nn.Module) and any(nn.parameter.is_lazy(t) for m in f.modules() for t in (*m._parameters.values(), *m._buffers.values()))
+    "Are there modules in it which make their weights when they are first called: PyTorch's lazy ones, or layers?"
+    if not isinstance(f, nn.Module): return False
+    layers = () if hasattr(f, 'built') else f.modules()   # a layer knows how to build itself
+    if any(getattr(m, 'built', True) is False for m in layers): return True
+    return any(nn.parameter.is_lazy(t) for m in f.modules() for t in (*m._parameters.values(), *m._buffers.values()))
 
 def _first_call(module, args, kwargs):
     before = [(m, m.training) for m in module.modules()]
