@@ -7,7 +7,7 @@ Docs: https://upslope.github.io/upslope/01-core/functions.html.md"""
 # %% auto #0
 __all__ = ['A', 'B', 'C', 'D', 'I', 'O', 'Vec', 'Function', 'tree_of', 'leaves_of', 'shown_tree', 'value_and_grad',
            'structure_of', 'Combinator', 'Walk', 'emits_mask', 'structure_of_tensors', 'checked', 'Chain', 'chain_of',
-           'compose', 'Parallel', 'FanOut', 'Lifted', 'typed', 'lift']
+           'compose', 'in_turn', 'Parallel', 'FanOut', 'Lifted', 'typed', 'lift']
 
 # %% ../../nbs/01-core/09_functions.ipynb #6627769c
 import inspect, re
@@ -25,7 +25,7 @@ from .joints import does_not_meet, made_in, name_of, who
 from .masks import Carrier, carries, mask_in, masks_among, unmasked, with_mask
 from .shapes import Shape
 from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, parse_structure, shown, shown_signature, size
-from .tracing import by_rule, initialize_for, shown_line, signature_of, trace, users_line, waits
+from .tracing import by_rule, initialize_for, shown_line, signature_of, torch_modules, trace, users_line, waits
 from .unification import Mismatch, Unifier, tensors
 
 # %% ../../nbs/01-core/09_functions.ipynb #15d5d86f
@@ -587,6 +587,17 @@ def compose(
     made = Chain(*functions)
     made.__dict__['_check'] = check
     return made
+
+# %% ../../nbs/01-core/09_functions.ipynb #253ee439
+def in_turn(
+    modules:nn.Sequential,
+) -> Signature | None:   # None: it is no chain of functions of one input
+    "The type of modules one after the other"
+    signatures = [signature_of(m) for m in modules]
+    if any(s.state is not None or s.spread for s in signatures): return None
+    return Chain(*modules).scheme()
+
+torch_modules[nn.Sequential] = in_turn
 
 # %% ../../nbs/01-core/09_functions.ipynb #52db6cc2
 class _Side(Combinator[A, B]):
