@@ -94,10 +94,12 @@ _module_call = nn.Module.__call__
 
 class Layer(Configurable, Function[A, B]):
     "A module that is built from the first shape; `Layer` itself is to be subclassed"
+    keras_module = 'keras.layers'
     supports_masking = False  # a mask that comes in goes out again
     emits_mask = False        # a mask goes out where none came in
     adds_loss = False         # a call adds to `losses`
     autocast = True           # weights are cast under a mixed policy
+    not_in_keras = {}         # an argument that Keras's class lacks -> its default, which is not written down
     layouts = {}              # weight name -> the permutation of its axes that gives Keras's layout
     _compiled_call_impl = None  # shields from the question that plain modules are asked
     _takes_training = _takes_mask = _own_build = False
@@ -605,7 +607,8 @@ class Layer(Configurable, Function[A, B]):
     def get_config(self) -> dict:
         "The constructor's arguments, written as numbers, strings, lists and dicts"
         config = dict(name=self.name, trainable=self._trainable, dtype=self.dtype_policy)
-        return {**config, **{k: as_config(v) for k, v in self.arguments().items() if k not in config}}
+        config |= {k: as_config(v) for k, v in self.arguments().items() if k not in config}
+        return {k: v for k, v in config.items() if k not in self.not_in_keras or v != self.not_in_keras[k]}
 
     def __getstate__(self):
         return {k: v for k, v in self.__dict__.items() if k not in ('_node', '_outputs', '_home')}
