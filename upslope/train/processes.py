@@ -88,6 +88,7 @@ def _reply(function, args, i, n, store):
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
         os.environ.update(RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE=str(n))
         dist.init_process_group('gloo', store=dist.FileStore(store, n), rank=i, world_size=n)
+        dist.barrier()        # one that is done before the others are connected would break their connection
         value = function(*args)
         pickle.dumps(value)   # what cannot be sent is this process's error
         leave()
