@@ -16,6 +16,7 @@ from bisect import bisect_right
 import torch
 from torch import nn
 from fastai.callback.schedule import LRFinder
+from fastai.imports import noop as fastai_noop   # `no_logging` puts this one in the logger's place, `no_bar` the other
 from fastcore.basics import noop, patch
 from fastprogress.fastprogress import IN_NOTEBOOK
 
@@ -105,6 +106,7 @@ class Alarm:
         return {n: p for n,p in self.learn.model.named_parameters() if not isinstance(p, nn.UninitializedParameter)}
     @property
     def losses(self): return self.learn.recorder.smooth_loss.raw   # of each batch of the fit
+    def at_hand(self, name, default=None): return vars(self.learn).get(name, default)   # None: there was no batch yet
 
     def begin_epoch(self) -> int:
         "The number of the batch after which to look; -1: after none"
@@ -114,22 +116,23 @@ class Alarm:
     def look(self) -> int:
         "A look in the middle of an epoch; the number of the batch after which to look again"
         self.note_class()
-        self.check('no_number', 'exploded', bar=hasattr(self.learn, 'progress') and not IN_NOTEBOOK)
+        self.check('no_number', 'exploded', within=True)
         return 2*self.learn.iter + 1
     def end_epoch(self):
         if self.active: self.check('no_number', 'exploded', 'valid_no_number', 'one_class', 'still', 'constant')
-    def end_fit(self):
-        if self.active: self.check('no_number', 'exploded', 'still_at_end')
+    def end_fit(self, cancelled=False):
+        if self.active: self.check('no_number', 'no_number_at_end', 'exploded', 'still_at_end', within=cancelled)
 
-    def check(self, *rules, bar=False):
-        "Ask the rules in turn until one finds something; `bar`: a bar stands on the line"
+    def check(self, *rules, within=False):
+        "Ask the rules in turn until one finds something; `within` an epoch a bar may stand on the line"
         for rule in rules:
             line = None if rule in self.known else getattr(self, rule)()
             if line is None: continue
             self.known.add(rule)
             self.learn.remarks.append(line)
-            if bar: line = f'\n{line}'
-            if self.learn.logger is not noop: print(f'{line} `diagnose(learn)` says more.')
+            if self.learn.logger in (noop, fastai_noop): return
+            if within and 'progress' in vars(self.learn) and not IN_NOTEBOOK: print()
+            print(f'{line} `diagnose(learn)` says more.')
             return
 
 # %% ../../nbs/04-train/05_alarm.ipynb #07ca7ce2
@@ -150,14 +153,28 @@ def no_number(self:Alarm):
     if bad is None:
         self.read = len(losses)
         return
-    bad += self.read
+    return self.since(bad + self.read, losses[bad + self.read])
+@patch
+def no_number_at_end(self:Alarm):
+    "A callback may end the fit before the recorder has the loss"
+    loss = self.at_hand('loss')
+    if not self.learn.training or 'no_number' in self.known or not isinstance(loss, torch.Tensor): return
+    loss = float(loss.detach().float().mean())
+    if not is_number(loss): return self.since(len(self.losses), loss)
+@patch
+def since(self:Alarm,
+    bad,   # the number of the batch whose loss is no number
+    loss,  # that loss
+) -> str:
+    "Since when, and why"
+    losses = self.losses
     before = [loss for loss in losses[:bad] if is_number(loss)]
-    kept,batch = bad_values(*in_memory(self.learn.dls.train)),bad_values(self.learn.xb, self.learn.yb)
+    kept,batch = bad_values(*in_memory(self.learn.dls.train)),bad_values(self.at_hand('xb', ()), self.at_hand('yb', ()))
     if kept: cause = f'in the training part {kept}'
     elif batch: cause = f'in the last batch {batch}'
     elif before and abs(before[-1]) > 10*abs(before[0]): cause = f'it had grown from {before[0]:.3g} to {before[-1]:.3g}, with lr={self.rate():g}'
     else: cause = f'the values of the last batch are numbers; lr={self.rate():g}'
-    return f'The training loss is {losses[bad]} since {self.place(bad)}: {cause}.'
+    return f'The training loss is {loss} since {self.place(bad)}: {cause}.'
 @patch
 def exploded(self:Alarm):
     jump = explosion(self.losses)
@@ -180,9 +197,9 @@ def valid_no_number(self:Alarm):
 @patch
 def classifies(self:Alarm) -> bool:
     "Are the targets numbers of classes, of which the output has more than one?"
-    learn,loss = self.learn,self.learn.loss_func
-    if len(learn.yb) != 1 or not isinstance(learn.pred, torch.Tensor) or not isinstance(learn.yb[0], torch.Tensor): return False
-    pred,target = learn.pred,learn.yb[0]
+    targets,pred,loss = self.at_hand('yb', ()),self.at_hand('pred'),self.learn.loss_func
+    if len(targets) != 1 or not isinstance(pred, torch.Tensor) or not isinstance(targets[0], torch.Tensor): return False
+    target = targets[0]
     if target.ndim != 1 or target.is_floating_point() or len(target) == 0 or pred.ndim != 2 or pred.shape[1] < 2: return False
     names = type(loss).__name__, getattr(loss, '__name__', ''), type(getattr(loss, 'func', None)).__name__
     return 'cross' in ' '.join(names).lower()

@@ -324,11 +324,16 @@ class Learner(_Learner):
     remarks = ()      # what it has said about the last fit
     def _do_fit(self):
         self.alarm = Alarm(self)
-        for epoch in range(self.first_epoch, self.n_epoch):
-            self.epoch = epoch
-            self._next_look = self.alarm.begin_epoch()
-            self._with_events(self._do_epoch, 'epoch', CancelEpochException)
-            self.alarm.end_epoch()
+        try:
+            for epoch in range(self.first_epoch, self.n_epoch):
+                self.epoch = epoch
+                self._next_look = self.alarm.begin_epoch()
+                self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+                self.alarm.end_epoch()
+        except CancelFitException:
+            self.alarm.end_fit(cancelled=True)
+            raise
+        self.alarm.end_fit()
     @property
     def resuming(self): return any(getattr(cb, 'will_resume', False) for cb in self.cbs)  # does a callback continue an earlier fit?
 
@@ -418,9 +423,7 @@ class Learner(_Learner):
         self.fit_arguments = dict(lr=rate, wd=self.wd if wd is None else wd)
         outer,alarm,look = self.fitting,self.alarm,self._next_look
         self.fitting,self._unchecked,self.remarks = True,not outer,[]
-        try:
-            super().fit(n_epoch, lr=lr, wd=wd, cbs=cbs, reset_opt=reset_opt, start_epoch=start_epoch)
-            if self.alarm is not alarm: self.alarm.end_fit()
+        try: super().fit(n_epoch, lr=lr, wd=wd, cbs=cbs, reset_opt=reset_opt, start_epoch=start_epoch)
         except Exception as e: raise e.with_traceback(without_loop(e))
         finally:
             self.fitting,self._unchecked,self.first_epoch = outer,False,0
