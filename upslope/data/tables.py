@@ -20,7 +20,7 @@ from .transforms import STEPS, Step
 def _frame(x):
     import pandas as pd
     if not isinstance(x, pd.DataFrame): raise DataError('This step works on a table.', got=type(x).__name__, need='a pandas DataFrame')
-    unique_names(x, 'The table')
+    unique_names(x.columns, 'The table')
     return x
 def _words(x): return [c for c in x.columns if getattr(x[c].dtype, 'kind', 'O') not in 'biuf']
 def _levels(column): return sorted({str(v) for v in column.dropna()})
