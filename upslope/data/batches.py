@@ -16,6 +16,7 @@ from ..core.errors import ArgumentError, DataError
 from ..core.seeds import derive
 from .pipeline import Pipeline, _mark
 from .sources import Dataset
+from .tables import ChannelsFirst, ChannelsLast
 
 # %% ../../nbs/03-data/06_batches.ipynb #61884f33
 BATCH_SIZE = 64   # rows in a batch where nobody says a number
@@ -126,6 +127,14 @@ def import_fastai():
         if collects: gc.enable()
 
 # %% ../../nbs/03-data/06_batches.ipynb #dbcd3636
+def _with_channels_first(augment):
+    "Steps that change batches whose channels come first; one that needs them last gets them so"
+    steps = []
+    for step in Pipeline(augment.steps if isinstance(augment, Pipeline) else augment).steps:
+        turned = getattr(step, 'needs_channels_last', False)
+        steps += [ChannelsLast(), step, ChannelsFirst()] if turned else [step]
+    return steps
+
 def loaders(
     data:Dataset,          # from `upslope.data.sources`
     batch_size:int=None,   # rows in a batch, at most those of the training part; None: 64, or all of them if they are fewer
@@ -153,6 +162,7 @@ def loaders(
     for t in parts[0]:
         if not isinstance(t, torch.Tensor): raise DataError('The pipeline does not end in a tensor.', got=f'{type(t).__name__} after {pipes[0]!r}', fix="Pipeline(['onehot', 'numbers', ...]) for a table, ['tokens', 'ids', 'pad'] for texts")
     kwargs = dict(batch_size=batch_size, seed=seed, device=device)
+    if augment is not None and pipes[0].has_channels_first(): augment = _with_channels_first(augment)
     dls = DataLoaders(Batches(*parts[0], shuffle=True, drop_last=drop_last, augment=augment, **kwargs), *(Batches(*p, **kwargs) for p in parts[1:]))
     dls.pipeline,dls.target_pipeline,dls.data = *pipes,data
     return dls
