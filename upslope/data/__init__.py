@@ -7,7 +7,7 @@ Docs: https://upslope.github.io/upslope/03-data/index.html.md"""
 # %% auto #0
 __all__ = ['sources', 'Dataset', 'Part', 'Step', 'Standardize', 'MinMax', 'Clip', 'Impute', 'NotFitted', 'Categories',
            'ChannelsFirst', 'ChannelsLast', 'Crop', 'Ids', 'Numbers', 'OneHot', 'Pad', 'RandomMirror', 'RandomShift',
-           'Tokens', 'Windows', 'load_state', 'save_state', 'Pipeline', 'Batches', 'loaders', 'tune_loader']
+           'Tokens', 'Windows', 'load_state', 'save_state', 'Pipeline', 'Origin', 'Batches', 'loaders', 'tune_loader']
 
 # %% ../../nbs/03-data/index.ipynb #03306913
 import upslope.data.sources as sources
@@ -16,7 +16,8 @@ from .transforms import Clip, Impute, MinMax, NotFitted, Standardize, Step
 from .tables import Categories, ChannelsFirst, ChannelsLast, Crop, Ids, Numbers, OneHot, Pad, RandomMirror, RandomShift, Tokens, Windows
 from .saving import load_state, save_state
 from .pipeline import Pipeline
+from .origin import Origin
 from .batches import Batches, loaders, tune_loader
 
 _all_ = ['sources', 'Dataset', 'Part', 'Step', 'Standardize', 'MinMax', 'Clip', 'Impute', 'NotFitted',
-         'Categories', 'ChannelsFirst', 'ChannelsLast', 'Crop', 'Ids', 'Numbers', 'OneHot', 'Pad', 'RandomMirror', 'RandomShift', 'Tokens', 'Windows', 'load_state', 'save_state', 'Pipeline', 'Batches', 'loaders', 'tune_loader']
+         'Categories', 'ChannelsFirst', 'ChannelsLast', 'Crop', 'Ids', 'Numbers', 'OneHot', 'Pad', 'RandomMirror', 'RandomShift', 'Tokens', 'Windows', 'load_state', 'save_state', 'Pipeline', 'Origin', 'Batches', 'loaders', 'tune_loader']

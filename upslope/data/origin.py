@@ -44,7 +44,8 @@ def _as_tensor(data, rows):
     if x.ndim == 1 and data.input_shape == (1,): x = x[:,None]
     need = f"x (rows, {', '.join(map(str, data.input_shape))})"
     if x.shape == like.shape[1:]: raise ShapeError(f'{data.name}: there are several rows, and this is one.', got=f'x {tuple(x.shape)}', need=need, fix='x[None]')
-    if x.shape[1:] != like.shape[1:]: raise ShapeError(f'{data.name}: the new rows have another shape than the training part.', got=f'x {tuple(x.shape)}', need=need)
+    numbers_of_tokens = like.ndim == 2 and not like.is_floating_point()   # whose rows may be of any length
+    if x.ndim != like.ndim or x.shape[-1] != like.shape[-1] and not numbers_of_tokens: raise ShapeError(f'{data.name}: the new rows have another shape than the training part.', got=f'x {tuple(x.shape)}', need=need)
     return x.to(like.dtype)
 
 @patch
