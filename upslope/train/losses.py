@@ -133,5 +133,5 @@ def check_loss(
 @patch(as_prop=True)
 def loss_func(self:Batches):
     "The loss of the task of the data set; None for rows whose task nobody knows"
-    if self.origin is None: return None
-    return as_loss(LOSS_OF[self.origin.data.task])
+    name = None if self.origin is None else LOSS_OF.get(self.origin.data.task)
+    return None if name is None else as_loss(name)
