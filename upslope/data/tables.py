@@ -239,10 +239,10 @@ class ChannelsLast(Step):
 
 # %% ../../nbs/03-data/04_tables.ipynb #3adcfc0a
 def channels_hint(
-    module,  # the one that failed
-    x,       # its first input
-) -> str:    # ''; or a line for the error
+    call,   # of the module that failed: a dictionary with it as `self` and its inputs as `args`; None: nobody knows
+) -> str:   # ''; or a line for the error
     "What to mend where a convolution of PyTorch's was given channels that come last"
+    module,x = (call['self'], *call['args'], None)[:2] if call else (None, None)
     convolutions = nn.Conv1d,nn.Conv2d,nn.Conv3d
     if not isinstance(module, convolutions) or not isinstance(x, torch.Tensor): return ''
     wrong = x.ndim == module.weight.ndim and x.shape[1] != module.in_channels and x.shape[-1] == module.in_channels
