@@ -15,6 +15,7 @@ from fasttransform import Pipeline as _Pipeline, Transform
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #f95b1db4
 from ..core.errors import ArgumentError, DataError, lookup, unknown
+from ..core.pictures import picture
 from .saving import load_state, save_state
 from .sources import fingerprint
 from .transforms import STEPS, Step, _to_tensor, learn
@@ -125,8 +126,7 @@ class Pipeline(_Pipeline):
         "The first `n` rows of an encoded batch, decoded to what a person reads: a table, pictures, or texts"
         decoded = self.decode(x[:n])
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 4 and decoded.shape[-1] in (1, 3):
-            import matplotlib.pyplot as plt
-            fig,axes = plt.subplots(1, len(decoded), figsize=(1.2*len(decoded), 1.3), squeeze=False)
+            fig,axes = picture(1, len(decoded), size=(1.2*len(decoded), 1.3))
             for ax,img in zip(axes[0], decoded): ax.imshow(img.squeeze(-1).numpy(), cmap='gray_r'); ax.axis('off')
             return fig
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 2:
