@@ -237,7 +237,7 @@ def test_wrong_new_rows_are_told():
     pictures = loaders(picture_source())
     for wrong in ([folder()/'no.png'], [csv()], folder(), [3]): refused(lambda: pictures.test_dl(wrong))
     texts = loaders(text_source(), pipeline=TEXT_STEPS)
-    for wrong in ('a hill', [3], None): refused(lambda: texts.test_dl(wrong))
+    for wrong in ('a hill', [3], 3): refused(lambda: texts.test_dl(wrong))
 
 # -- few rows, one class, names twice ----------------------------------------------------------------------------------
 @pytest.mark.parametrize('drop_last', [False, True])
