@@ -1,14 +1,14 @@
 """What people have as data, in each place that takes data: it goes in, or an error in words says what to write; never a bare error.
 
 A form of data is handed as it is to `loaders`, to a Learner and to a Recipe, then as the source that the errors name; with that it is trained, asked and shown."""
-import re, subprocess, sys
+import re
 from dataclasses import dataclass
 from functools import cache
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from torch import nn
-from upslope.core.errors import ArgumentError, DataError, ShapeError, UpslopeError
-from upslope.data import Batches, Dataset, loaders, sources
+from upslope.core.errors import ArgumentError, DataError, UpslopeError
+from upslope.data import Batches, loaders, sources
 from upslope.lab import Recipe
 from upslope.lab.worker import execute
 from upslope.layers import Dense, Embedding, Flatten, GlobalAveragePooling1D, Sequential
