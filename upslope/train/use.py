@@ -40,14 +40,17 @@ def _loader(learn, data):
         dl = learn.dls[_PARTS[data]]
         return dl.new(shuffle=False, drop_last=False, augment=None) if isinstance(dl, Batches) else dl.new(shuffle=False, drop_last=False) if hasattr(dl, 'new') else dl
     if hasattr(data, '__iter__') and hasattr(data, '__len__') and hasattr(data, 'dataset'): return data
+    p = next(learn.model.parameters(), None)
+    device = p.device if p is not None else None
+    train = getattr(learn.dls, 'train', None)
+    if isinstance(train, Batches) and train.origin is not None: return train.new(data, batch_size=256, shuffle=False, drop_last=False, augment=None, device=device)
     x,y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     pipe,target_pipe = getattr(learn.dls, 'pipeline', None),getattr(learn.dls, 'target_pipeline', None)
     def encode(v, pipe):
         if v is None: return None
         if pipe is not None and len(pipe): v = pipe(v if not hasattr(v, 'dtype') or isinstance(v, torch.Tensor) or hasattr(v, 'columns') else torch.as_tensor(v))
         return torch.as_tensor(v)
-    p = next(learn.model.parameters(), None)
-    return Batches(encode(x, pipe), encode(y, target_pipe), batch_size=256, device=p.device if p is not None else None)
+    return Batches(encode(x, pipe), encode(y, target_pipe), batch_size=256, device=device)
 
 @patch
 def evaluate(self:Learner,
