@@ -592,6 +592,15 @@ def load(cls:Recipe,
     trust:bool=False,   # True: the functions in it may run, now and later; of those that this user has declared that is known
 ):
     "The recipe of a TOML or YAML file. If it carries functions that came from elsewhere it is there to be read, until somebody trusts them. See the page What runs code"
+    recipe = cls.read(path)
+    if trust: allow(recipe.own, recipe.args)
+    return recipe.runnable() if recipe.may_run else recipe
+
+@patch(cls_method=True)
+def read(cls:Recipe,
+    path,   # a '.toml', '.yaml' or '.yml'
+):
+    "The recipe of a file, to be read: its functions are text, also those that are known, and none is imported"
     doc = _read(path)
     args = doc.pop('arguments', None) or {}
     for part in (doc, args): _take_without(part, path)
@@ -603,9 +612,7 @@ def load(cls:Recipe,
     try: settings = {k: from_json(v) for k, v in (doc | args).items()}
     except RecursionError as e: raise ArgumentError('This file is no recipe: a list in it has no end.', got=str(path)) from e
     own = standard | {k: v for k, v in settings.items() if k in standard}
-    recipe = cls._of_text(own, {k: v for k, v in settings.items() if k not in standard})
-    if trust: allow(recipe.own, recipe.args)
-    return recipe.runnable() if recipe.may_run else recipe
+    return cls._of_text(own, {k: v for k, v in settings.items() if k not in standard})
 
 def _take_without(part, path):
     "TOML has no None: what is listed in `without` is None"
