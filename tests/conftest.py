@@ -46,3 +46,35 @@ def pytest_collection_modifyitems(items):
         if name != item.nodeid:
             seen[name] += 1
             item._nodeid = name if seen[name] == 1 else f'{name}-{seen[name]}'
+
+# -- what the tests cost: pytest --costs ------------------------------------------------------------------------------
+def pytest_addoption(parser):
+    parser.addoption('--costs', action='store_true', help='seconds of processor time of each file, and of the dearest tests')
+
+def spent():
+    "Seconds of processor time of this process and of the children that it has waited for"
+    return sum(os.times()[:4])
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    "Each part of a test (setup, call, teardown) carries what was spent since the part before it ended"
+    global last_spent
+    outcome = yield
+    now = spent()
+    outcome.get_result().cost,last_spent = now - last_spent,now
+
+last_spent = spent()
+
+def pytest_terminal_summary(terminalreporter, config):
+    "Reports come here from every process that pytest-xdist starts"
+    if not config.option.costs: return
+    tests,files = Counter(),Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            cost = getattr(report, 'cost', 0)
+            if not cost: continue
+            tests[report.nodeid] += cost
+            files[report.nodeid.partition('::')[0]] += cost
+    terminalreporter.section(f'costs: {sum(files.values()):.0f} s of processor time')
+    for counted in (files.most_common(), tests.most_common(40)):
+        for name, cost in counted: terminalreporter.write_line(f'{cost:8.1f} s  {name}')
