@@ -17,7 +17,8 @@ def forget(folder=os.environ['XDG_STATE_HOME'], owner=os.getpid()):
 atexit.register(forget)
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT/'tools'))
+sys.path[:0] = [str(ROOT/'tools'), str(ROOT/'tests')]
+import warm_workers
 
 @pytest.fixture(scope='session')
 def root(): return ROOT
@@ -35,8 +36,13 @@ def browser():
         browser.close()
 
 def pytest_configure(config):
-    "The site and the wheel are built once, also by `pytest -n 2`: the tests of one group go to one process"
+    "The site and the wheel are built once, also by `pytest -n 2`: the tests of one group go to one process. Workers of the lab begin warm"
     if getattr(config.option, 'dist', 'no') == 'load': config.option.dist = 'loadgroup'
+    if 'UPSLOPE_WARM' in os.environ: return
+    warm = warm_workers.Warm().__enter__()
+    atexit.register(warm.__exit__)
+    os.environ.update(warm.environment)
+    if warm.environment: sys.path.insert(0, str(warm_workers.STARTED))   # a worker's path is that of the process that starts it
 
 def pytest_collection_modifyitems(items):
     "A test's name must be the same in every process that pytest-xdist starts, so the address of an object in it is replaced by a count"
