@@ -39,6 +39,7 @@ def pytest_configure(config):
     "The site and the wheel are built once, also by `pytest -n 2`: the tests of one group go to one process. Workers of the lab begin warm"
     if getattr(config.option, 'dist', 'no') == 'load': config.option.dist = 'loadgroup'
     if 'UPSLOPE_WARM' in os.environ: return
+    global warm
     warm = warm_workers.Warm().__enter__()
     atexit.register(warm.__exit__)
     os.environ.update(warm.environment)
@@ -57,9 +58,11 @@ def pytest_collection_modifyitems(items):
 def pytest_addoption(parser):
     parser.addoption('--costs', action='store_true', help='seconds of processor time of each file, and of the dearest tests')
 
+warm = None   # in the process that has started them: the server of the lab's workers
+
 def spent():
-    "Seconds of processor time of this process and of the children that it has waited for"
-    return sum(os.times()[:4])
+    "Seconds of processor time of this process, of the children that it has waited for, and of the workers of the lab that it lets begin warm"
+    return sum(os.times()[:4]) + (warm.spent() if warm else 0)
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
@@ -82,5 +85,6 @@ def pytest_terminal_summary(terminalreporter, config):
             tests[report.nodeid] += cost
             files[report.nodeid.partition('::')[0]] += cost
     terminalreporter.section(f'costs: {sum(files.values()):.0f} s of processor time')
+    if warm and config.getoption('numprocesses', None): terminalreporter.write_line(f'{warm.spent():8.1f} s  workers of the lab, in none of these')
     for counted in (files.most_common(), tests.most_common(40)):
         for name, cost in counted: terminalreporter.write_line(f'{cost:8.1f} s  {name}')

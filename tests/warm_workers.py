@@ -118,6 +118,11 @@ class Warm:
         path = os.pathsep.join(filter(None, [str(STARTED), os.environ.get('PYTHONPATH')]))
         self.environment = dict(UPSLOPE_WARM=address, PYTHONPATH=path)
         return self
+    def spent(self):
+        "Seconds of processor time of the server and of the workers that have ended"
+        if self.process is None: return 0.
+        fields = Path(f'/proc/{self.process.pid}/stat').read_text().rpartition(')')[2].split()
+        return sum(map(int, fields[11:15]))/os.sysconf('SC_CLK_TCK')
     def __exit__(self, *_):
         if self.process is None: return
         self.process.stdin.close()
