@@ -54,7 +54,9 @@ def modules_of(room):
     package, public = import_module(f"{INI['lib_name']}.{room}"), public_names()
     modules = {}
     for node in ast.parse(inspect.getsource(package)).body:
-        if isinstance(node, ast.ImportFrom): modules[node.module] = [alias.asname or alias.name for alias in node.names]
+        if not isinstance(node, ast.ImportFrom): continue
+        home = package.__name__.rsplit('.', node.level - 1)[0] + '.' if node.level else ''   # of a relative import
+        modules[home + node.module] = [alias.asname or alias.name for alias in node.names]
     imported = {name for listed in modules.values() for name in listed}
     modules[None] = [name for name in package.__all__ if name not in imported]
     listed = {module: [name for name in listed if public.get(name) == room] for module, listed in modules.items()}
@@ -62,11 +64,12 @@ def modules_of(room):
 
 def line_of(room, module, name):
     "A public name, linked to its definition or, if it is none, to what its module says of it; and the first line of what it says of itself"
-    value = getattr(import_module(f"{INI['lib_name']}.{room}"), name)
+    package = import_module(f"{INI['lib_name']}.{room}")
+    value = getattr(package, name)
     documented = inspect.isclass(value) or inspect.isroutine(value)
     text = inspect.getdoc(value) if documented else None
-    if documented: address = LINKS.own[f"{INI['lib_name']}.{room}.{value.__name__}"]   # of a second name, such as MaxPool2D, that of the first
-    else: address = f"{LINKS.own[module or f'upslope.{room}']}#{name.lower()}"
+    if documented: address = LINKS.own[f"{'.'.join(value.__module__.split('.')[:2])}.{value.__name__}"]   # of a second name, such as MaxPool2D, that of the first
+    else: address = f"{LINKS.own[module or package.__name__]}#{name.lower()}"
     return f'* [`{name}`]({address})' + (f": {text.splitlines()[0]}" if text else '')
 
 def names_of(room, folder):
