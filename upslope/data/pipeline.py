@@ -19,7 +19,7 @@ from ..core.pictures import picture
 from .saving import load_state, save_state
 from .sources import fingerprint
 from .transforms import STEPS, Step, _to_tensor, learn
-import upslope.data.tables  # adds its steps to STEPS
+from .tables import ChannelsFirst, ChannelsLast   # the module adds its steps to STEPS
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #2b4e8c32
 class SklearnStep(Step):
@@ -77,6 +77,8 @@ class Pipeline(_Pipeline):
         if not (split_idx is None or isinstance(split_idx, int)): raise ArgumentError('A pipeline stands for training or validation.', got=f'split_idx={split_idx!r:.60}', need='0, 1 or None')
         super().__init__([as_step(o) for o in steps], split_idx=split_idx)
         self.fitted_on = None
+        behind = next((o for o in self.fs if self.has_channels_first(o) and getattr(o, 'needs_channels_last', False)), None)
+        if behind is not None: raise ArgumentError(f'{behind!r} takes the last axis for the channels, and there they come first.', got=repr(self), fix="the step 'channels_first' behind it")
 
     def fit(self, x, y=None):
         "Fit each step to what those before it make of `x`, the training part; returns the pipeline"
@@ -89,6 +91,13 @@ class Pipeline(_Pipeline):
             x = step(x, split_idx=self.split_idx)
         return self
 
+    def has_channels_first(self, until=None) -> bool:
+        "Have the channels been moved to the front, at the end or where the step `until` begins?"
+        moved = False
+        for step in self.fs:
+            if step is until: break
+            if isinstance(step, (ChannelsFirst, ChannelsLast)): moved = isinstance(step, ChannelsFirst)
+        return moved
     @property
     def steps(self): return list(self.fs)
     @property
