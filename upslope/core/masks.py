@@ -135,7 +135,9 @@ def axes_mixed(
     if kind in (nn.Linear, nn.LazyLinear, nn.Bilinear): return 1
     if kind in (nn.LayerNorm, nn.RMSNorm): return len(f.normalized_shape)
     if kind in (nn.Softmax, nn.LogSoftmax, nn.GLU): return -f.dim if (f.dim or 0) < 0 else None
-    return None
+    if kind is not nn.Sequential: return None
+    inside = [axes_mixed(m) for m in f]
+    return None if None in inside else max(inside, default=0)
 
 def names_mask(
     f,   # a function or module
