@@ -116,12 +116,6 @@ def test_many_models_at_once():
         alone = torch.vmap(torch.func.grad(loss), (0, None))(params, IDS[:1, :3])
     for k in padded: torch.testing.assert_close(padded[k], alone[k], atol=1e-5, rtol=1e-4)
 
-def test_saved_and_loaded(tmp_path):
-    model = ours.Sequential([ours.Input((5,), dtype='int64'), embedding(), residual(ours.Dense(8)) >> nn.LayerNorm(8), average()]).eval()
-    want = model(IDS)
-    model.save(tmp_path/'m')
-    torch.testing.assert_close(ours.load(tmp_path/'m').eval()(IDS), want)
-
 # -- the ways in and out
 
 def test_a_mask_by_hand_on_a_tensor_and_out_again():
@@ -187,7 +181,7 @@ def test_nothing_is_lost_without_a_word_in_compiled_code():
     with pytest.warns(UserWarning, match='cannot keep the mask'): torch.compile(model, backend='eager')(IDS)
 
 def test_a_function_that_names_the_mask_gets_it():
-    def total(x, mask): return (x*mask.unsqueeze(-1)).sum(1)
+    def total(x, mask=None): return x.sum(1) if mask is None else (x*mask.unsqueeze(-1)).sum(1)
     assert padding_changes(embedding() >> residual(ours.Dense(WIDTH)) >> total) < 1e-6
 
 # -- against the graph of Keras

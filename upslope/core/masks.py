@@ -128,7 +128,7 @@ def axes_mixed(
     f,   # a plain function or module
 ) -> int | None:   # 0: it goes number by number; None: nobody knows
     "How many of the last axes it mixes with each other"
-    while isinstance(f, partial): f = f.func
+    while isinstance(f, partial) or getattr(type(f), '_lifted', False): f = f.func if isinstance(f, partial) else f.function
     kind = type(f)
     if not isinstance(f, nn.Module): return 0 if inspect.isroutine(f) and f in plain_functions else None
     if kind in plain_modules: return 0
