@@ -11,6 +11,7 @@ __all__ = ['InputSpec', 'Room', 'mask_of', 'mode', 'Layer', 'signature_default',
 # %% ../../nbs/02-layers/04_layer.ipynb #6656dab3
 import inspect, itertools, math, os, warnings, weakref
 import numpy as np, torch
+from fastcore.basics import patch
 from contextlib import contextmanager
 from contextvars import ContextVar
 from torch import nn, Tensor
@@ -93,10 +94,12 @@ _module_call = nn.Module.__call__
 
 class Layer(Configurable, Function[A, B]):
     "A module that is built from the first shape; `Layer` itself is to be subclassed"
+    keras_module = 'keras.layers'
     supports_masking = False  # a mask that comes in goes out again
     emits_mask = False        # a mask goes out where none came in
     adds_loss = False         # a call adds to `losses`
     autocast = True           # weights are cast under a mixed policy
+    not_in_keras = {}         # an argument that Keras's class lacks -> its default, which is not written down
     layouts = {}              # weight name -> the permutation of its axes that gives Keras's layout
     _compiled_call_impl = None  # shields from the question that plain modules are asked
     _takes_training = _takes_mask = _own_build = False
@@ -270,7 +273,7 @@ class Layer(Configurable, Function[A, B]):
 
     def _no_tensor(self, args):
         "An error in words, if there is no tensor among the inputs"
-        if any(isinstance(o, Tensor) for o in leaves(args)): return None
+        if any(isinstance(o, (Tensor, np.ndarray)) for o in leaves(args)): return None
         return SignatureError(f'{self.who} takes tensors.', got=', '.join(f'{type(o).__name__} {o!r:.60}' for o in args) or 'nothing', need='a torch.Tensor, a NumPy array, or a symbol from Input(...)', fix='torch.tensor(...)' if args and args[0] is not None else None)
 
     def _mask_out(self, x, mask):
@@ -604,7 +607,8 @@ class Layer(Configurable, Function[A, B]):
     def get_config(self) -> dict:
         "The constructor's arguments, written as numbers, strings, lists and dicts"
         config = dict(name=self.name, trainable=self._trainable, dtype=self.dtype_policy)
-        return {**config, **{k: as_config(v) for k, v in self.arguments().items() if k not in config}}
+        config |= {k: as_config(v) for k, v in self.arguments().items() if k not in config}
+        return {k: v for k, v in config.items() if k not in self.not_in_keras or v != self.not_in_keras[k]}
 
     def __getstate__(self):
         return {k: v for k, v in self.__dict__.items() if k not in ('_node', '_outputs', '_home')}
@@ -694,3 +698,18 @@ def shapes_as_outcomes(shape, dtype):
     if is_shape(shape): return Outcome(Shape(shape), dtype)
     if isinstance(shape, dict): return {k: shapes_as_outcomes(v, dtype) for k, v in shape.items()}
     return type(shape)(shapes_as_outcomes(o, dtype) for o in shape)
+
+# %% ../../nbs/02-layers/04_layer.ipynb #w0rdsload2
+@patch
+def _load_from_state_dict(self:Layer, state_dict, prefix, *args):
+    "PyTorch's hook for the weights of one module: an error if they are there and the layer's own are not yet"
+    if not self.built:
+        places = {*self._modules, *(k for table in (self._parameters, self._buffers) for k,t in table.items() if t is not None)}
+        homeless = [k for k in state_dict if k.startswith(prefix) and k[len(prefix):].partition('.')[0] not in places]
+        if homeless: raise _no_weights_yet(self, homeless, state_dict)
+    nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
+
+def _no_weights_yet(layer, names, state_dict):
+    shapes = [f'{k} {tuple(getattr(state_dict[k], "shape", ()))}' for k in names[:4]]
+    return ArgumentError(f'{layer.who} cannot take weights yet: its own are made when it sees the first shape.', got=', '.join(shapes),
+                         need='a model that has seen its input', fix='call the model with one batch, or .build(shape), before its weights are loaded')
