@@ -61,7 +61,9 @@ def summary(self:Learner):
     "The model's parts as a DataFrame: kind, shape of the output for the first batch, number of weights, and how many of them are trained"
     import pandas as pd
     outputs = {}   # path -> shape
-    def note(path): return lambda module, inputs, output: outputs.setdefault(path, shape_text(output))
+    def note(path):
+        def hook(module, inputs, output): outputs.setdefault(path, shape_text(output))
+        return hook
     self._make_weights()
     hooks = [m.register_forward_hook(note(path)) for path,m in self.model.named_modules()]
     try: self.first_output(None)
