@@ -35,9 +35,10 @@ from fastcore.foundation import L
 
 # %% ../../nbs/04-train/06_learner.ipynb #6840d478
 from ..core.errors import ArgumentError, DataError, ShapeError, UpslopeError, nearest
-from ..data.batches import Batches
+from ..data.batches import Batches, dataset_call
 from ..data.chance import first_batch
 from ..data.sources import Dataset
+from ..data.tables import channels_hint
 from .alarm import Alarm
 from .losses import as_loss, check_loss
 from .metrics import as_metric
@@ -129,10 +130,16 @@ def _as_loaders(dls):
     "fastai's `DataLoaders`; of one loader or several, training part first, they are made"
     if dls is None or hasattr(dls, 'train') and not isinstance(dls, Dataset): return dls
     each = [dl for dl in (dls if type(dls) in (tuple, list) else [dls]) if dl is not None]
-    if each and all(hasattr(dl, '__iter__') and not isinstance(dl, (torch.Tensor, np.ndarray, tuple, list, dict, str)) for dl in each): return DataLoaders(*each)
+    if each and all(hasattr(dl, '__iter__') and not isinstance(dl, (torch.Tensor, np.ndarray, tuple, list, dict, str)) and not hasattr(dl, 'columns') for dl in each): return DataLoaders(*each)
     raise DataError('A Learner needs loaders, which give batches.', got=f'{type(dls).__name__} of {_shapes(dls)}' if isinstance(dls, (tuple, list)) else type(dls).__name__,
                     need='`DataLoaders`, or the loader of the training part, or a pair with that of the validation part',
-                    fix='loaders(data)' if isinstance(dls, Dataset) else 'DataLoader(data, batch_size=64, shuffle=True)' if isinstance(dls, torch.utils.data.Dataset) else '(Batches(x, y, shuffle=True), Batches(valid_x, valid_y))')
+                    fix=_loaders_call(dls))
+
+def _loaders_call(data):
+    "What to type to make loaders of it"
+    if isinstance(data, Dataset): return 'loaders(data)'
+    if isinstance(data, torch.utils.data.Dataset): return 'DataLoader(data, batch_size=64, shuffle=True)'
+    return f'loaders({dataset_call(data)})'
 
 def _shapes(ts): return ', '.join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" if isinstance(t, torch.Tensor) else type(t).__name__ for t in ts)
 
@@ -246,7 +253,7 @@ class Learner(_Learner):
             trace = trace.tb_next
         name = next((n for n,m in self.model.named_modules() if m is call['self']), '') if call and isinstance(self.model, nn.Module) else ''
         module = 'the model' if call is None else f"{type(call['self']).__name__}{f' {name!r}' if name else ''}, which was given {_shapes(call['args'])}"
-        return _noted(error, f'raised by {module}; {self._where()}')
+        return _noted(error, f'raised by {module}; {self._where()}{channels_hint(call)}')
 
     def _call_order(self):
         return [(name, [cb for cb,_ in self.table.entries(self.cbs.items, name)]) for name in _core._events]
