@@ -112,6 +112,7 @@ def lr_find(self:Learner,
     names = (suggest_funcs,) if isinstance(suggest_funcs, str) or callable(suggest_funcs) else tuple(suggest_funcs)
     table = {n: getattr(SuggestionMethod, n.capitalize()) for n in ('valley', 'slide', 'minimum', 'steep')}
     functions = [n if callable(n) else table[n] if n in table else (_ for _ in ()).throw(unknown('suggestion', n, table)) for n in names]
+    self._make_weights()   # what is put back afterwards must be there
     had_opt,rows = self.opt is not None,list(self.recorder.rows)
     weights = {k: v.detach().clone() for k,v in self.model.state_dict().items()}
     opt = self.opt.state_dict() if had_opt else None
