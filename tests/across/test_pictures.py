@@ -5,8 +5,9 @@ from jupyter_client.manager import start_new_kernel
 
 PATIENCE = 300   # [s]: no machine is so slow; only a failure takes so long
 SETUP = """
-import pandas as pd, torch
+import matplotlib, pandas as pd, torch
 from torch import nn
+matplotlib.rcParams['figure.dpi'] = 25   # that a picture comes is asked, not how fine it is
 from upslope.all import *
 from upslope.data import loaders, sources
 from upslope.inspection import *

@@ -88,6 +88,7 @@ class PopulationWatch(Watch, Events):
 
     # --- a look
     def _look(self): pass
+    def _modes(self): pass
     def _listen(self): self.pair['listening'] = True
     def _sizes(self, m):
         "The sizes of all outputs for such a batch, from one pass of one member"

@@ -6,7 +6,7 @@ Docs: https://upslope.github.io/upslope/05-inspection/watch.html.md"""
 
 # %% auto #0
 __all__ = ['PART', 'QUANTILES', 'ROWS', 'FREE_TIME', 'DENSE', 'SPREAD', 'RESERVE', 'lines', 'is_batchnorm', 'is_dropout',
-           'loss_per_sample', 'Watch', 'first_nonfinite', 'LoopWatch', 'watch']
+           'still_there', 'loss_per_sample', 'Watch', 'first_nonfinite', 'LoopWatch', 'watch']
 
 # %% ../../nbs/05-inspection/03_watch.ipynb #77878ad8
 from ..data.batches import import_fastai
@@ -59,6 +59,17 @@ def _square(t):
 def is_batchnorm(m): return any('BatchNorm' in c.__name__ for c in type(m).__mro__)
 def is_dropout(m): return any('Dropout' in c.__name__ for c in type(m).__mro__) and getattr(m, 'p', getattr(m, 'rate', 1)) > 0
 
+def still_there(
+    old,      # a gradient at a step, flat
+    brought,  # what backward has brought since
+    new,      # the gradient at the next step
+) -> bool:
+    "Is the old gradient still in the new one? Also if the new one was made shorter (clipped)"
+    def along(a, b): return nn.functional.cosine_similarity(a.double(), b.double(), dim=0) > .999
+    rest = new - brought
+    if rest.norm() > 1e-3*old.norm() and along(rest, old): return True
+    return bool(along(new, old + brought) and not along(new, brought) and not along(new, old))
+
 def loss_per_sample(
     loss_func,  # of output and target
     pred,       # a batch of outputs
@@ -102,7 +113,8 @@ class Watch(Callback):
         if free < 0: raise ArgumentError('This is a number of looks.', got=f'{free=}', need='>= 0', fix='free=0')
         self.budget,self.every,self.histogram,self.curvature,self.file,self.keep,self.free = budget,every,histogram,curvature,file,keep,free
         self.kept,self.waiting,self.step,self.own,self.hidden,self.index,self.wall,self.epochs_seen,self.nonfinite = [],[],0,0.,0.,{},0.,0,None
-        self.eval_in_training_mode,self.frozen_norms,self.uncleared,self.names = 0,set(),0,[]
+        self.eval_in_training_mode,self.uncleared,self.names = 0,0,[]
+        self.moved_norms,self.frozen_norms,self.left_norms = set(),set(),set()   # names of batch normalizations, by the mode they trained in
         self.observed = False   # has anything been trained under our eyes?
         self.probing = False    # does the model run for us?
         self.loss_heard = False # is the loss told? Then it alone is tested at each step, else the output
@@ -156,10 +168,15 @@ class Watch(Callback):
         spent = self.own + self.hidden - self.own_before - self.hidden_before
         return spent + self.price <= (1 - RESERVE)*self.budget*(now - self.began - spent)
 
-    def _look(self):
+    def _look(self): self.tap.start()
+
+    def _modes(self):
+        "Which batch normalizations keep their averages still in this step; and are they in a model that was trained before, and then left in evaluation mode?"
         for n,m in self.norms:
-            if not m.training and self.watched.training: self.frozen_norms.add(n)
-        self.tap.start()
+            if m.training: self.moved_norms.add(n)
+            else:
+                self.frozen_norms.add(n)
+                if n in self.moved_norms and not self.watched.training: self.left_norms.add(n)
 
     def _account(self, t):
         "What the step before has cost beyond our own time, against steps without a look: hooks slow the model down, copies fill the caches"
@@ -204,6 +221,7 @@ class Watch(Callback):
         t = self._lap('step')
         if self.now is not None: self._updates(); self._write()
         if self.pair is not None: self.pair['stepped'] = True
+        if self.norms: self._modes()
         self.step += 1; self.since += 1
         self.wall = time.perf_counter() - self.began
         self._out(t)
@@ -268,9 +286,7 @@ class Watch(Callback):
             pair['handle'].remove()
             p,old = pair['live'][pair['chosen']][1],pair['grads'][pair['chosen']]
             if p.grad is not None and pair['brought'] and torch.isfinite(p.grad).all():
-                rest = self._part(p.grad.detach() - sum(pair['brought']))
-                size = rest.norm()
-                if size > 1e-3*old.norm() and nn.functional.cosine_similarity(rest.double(), old.double(), dim=0) > .999: self.uncleared += 1
+                if still_there(old, self._part(sum(pair['brought'])), self._part(p.grad)): self.uncleared += 1
         values = pair['record']['values']
         if any(p.grad is None for _,p in pair['live']): return
         old,new = [g.float() for g in pair['grads']],[self._part(p.grad).float() for _,p in pair['live']]
