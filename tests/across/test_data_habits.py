@@ -150,10 +150,7 @@ def test_a_dataset_of_torchs_trains_in_its_own_loader(name):
     error = refused(lambda: Learner(loader, dense()))   # whose task nobody knows
     assert "'cross_entropy' for classes" in error.fix
 
-FIXED = not hasattr(Recipe, 'pipeline_for')   # are a recipe's defaults the same for all data?
-STEPS = pytest.mark.xfail(FIXED, strict=True, reason='the default pipeline of a recipe is for numbers: it does not fit this kind of data yet')
-FEW = pytest.mark.xfail(FIXED, strict=True, reason='the default batch of a recipe does not give way to fewer rows yet')
-WITH_DEFAULTS = [pytest.param(name, marks=STEPS) if HABITS[name].pipeline in (TABLE_STEPS, TEXT_STEPS) else name for name in WITH_SOURCE if HABITS[name].pipeline != CONV_STEPS]
+WITH_DEFAULTS = [name for name in WITH_SOURCE if HABITS[name].pipeline != CONV_STEPS]
 
 @pytest.mark.parametrize('name', WITH_SOURCE)
 def test_a_study_runs_on_a_function_that_gives_it(name):
@@ -167,7 +164,6 @@ def test_a_study_runs_with_the_default_steps(name):
     scores = execute(Recipe(habit.source, habit.model, epochs=1, batch_size=16), seed=0)
     assert np.isfinite(scores['test_accuracy'])
 
-@FEW
 def test_a_study_runs_with_the_default_batch_on_few_rows():
     assert np.isfinite(execute(Recipe(array_source, dense, epochs=1), seed=0)['test_accuracy'])
 
