@@ -94,13 +94,13 @@ def run(path) -> int:
 def main(names) -> int:
     paths = [Path(name).resolve() for name in names] or sorted((ROOT/'nbs').rglob('*.ipynb'))
     paths = [path for path in paths if '.ipynb_checkpoints' not in path.parts and slow_cells(path)]
-    failed,changed = [],{}
+    before,failed = {path: forms(path) for path in paths},[]
     for path in paths:
-        name,before = path.relative_to(ROOT),forms(path)
-        print(f'{name}: {len(before)} slow cells', flush=True)
-        if run(path): failed.append(name)
-        elif lines := changes(before, forms(path)): changed[name] = lines
-    subprocess.run([Path(sys.executable).with_name('nbdev-clean')], cwd=ROOT, check=True)
+        print(f'{path.relative_to(ROOT)}: {len(before[path])} slow cells', flush=True)
+        if run(path): failed.append(path.relative_to(ROOT))
+    subprocess.run([sys.executable, ROOT/'tools'/'project.py', 'sync'], cwd=ROOT, check=True)   # takes progress bars and the like out of the outputs
+    told = {path.relative_to(ROOT): changes(before[path], forms(path)) for path in paths}
+    changed = {name: lines for name, lines in told.items() if lines and name not in failed}
     for name in failed: print(f'{name} does not run.')
     for name, lines in changed.items(): print(f'{name}: what was saved is not what the code gives. Look at the new outputs, and commit them.', *lines, sep='\n')
     if not failed and not changed: print(f'{len(paths)} notebooks: what their slow cells have saved is what the code gives.')
