@@ -11,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 help:
 	@echo "make demo      run a complete small study; the report is written to runs/demo/report.html"
-	@echo "make test      check that all generated files are current, run every notebook and every test"
+	@echo "make test      check that all generated files are current, run every notebook and every test; of one room: make test ROOM=lab"
 	@echo "make setup     for contributors: git hooks that clean and check, and nbdev's merge driver for notebooks"
 	@echo "make export    bring package, README.md and notebooks up to date with their sources"
 	@echo "make prepare   the same, and run every notebook and save its outputs: do this before a commit"
@@ -25,10 +25,17 @@ help:
 demo: .venv/for-use
 	$(BIN)/python -m upslope demo
 
+# make test ROOM=lab: the notebooks and the tests of one room. Workers of the lab begin warm in notebooks too, as they do in the tests.
+NOTEBOOKS := $(if $(ROOM),$(wildcard nbs/*-$(ROOM)))
+TESTS     := $(if $(ROOM),$(wildcard tests/$(ROOM)))
+WARM      := $(BIN)/python tests/warm_workers.py
+asked      = $(or $(1),$(if $(ROOM),,all))
+
 test: .venv/for-dev
+	@[ -n "$(call asked,$(NOTEBOOKS)$(TESTS))" ] || { echo "There is no room '$(ROOM)' in nbs/ or tests/."; exit 1; }
 	$(BIN)/python tools/project.py check
-	$(ONE_THREAD) $(BIN)/nbdev-test --n-workers $(CORES)
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -ra -n $(CORES) --dist loadgroup
+	$(if $(call asked,$(NOTEBOOKS)),$(ONE_THREAD) $(WARM) $(BIN)/nbdev-test $(NOTEBOOKS) --n-workers $(CORES))
+	$(if $(call asked,$(TESTS)),$(ONE_THREAD) $(BIN)/python -m pytest -q -ra -n $(CORES) --dist loadgroup $(TESTS))
 
 setup: .venv/for-dev
 	$(BIN)/nbdev-install-hooks

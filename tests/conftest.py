@@ -17,7 +17,8 @@ def forget(folder=os.environ['XDG_STATE_HOME'], owner=os.getpid()):
 atexit.register(forget)
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT/'tools'))
+sys.path[:0] = [str(ROOT/'tools'), str(ROOT/'tests')]
+import warm_workers
 
 @pytest.fixture(scope='session')
 def root(): return ROOT
@@ -35,8 +36,14 @@ def browser():
         browser.close()
 
 def pytest_configure(config):
-    "The site and the wheel are built once, also by `pytest -n 2`: the tests of one group go to one process"
+    "The site and the wheel are built once, also by `pytest -n 2`: the tests of one group go to one process. Workers of the lab begin warm"
     if getattr(config.option, 'dist', 'no') == 'load': config.option.dist = 'loadgroup'
+    if 'UPSLOPE_WARM' in os.environ: return
+    global warm
+    warm = warm_workers.Warm().__enter__()
+    atexit.register(warm.__exit__)
+    os.environ.update(warm.environment)
+    if warm.environment: sys.path.insert(0, str(warm_workers.STARTED))   # a worker's path is that of the process that starts it
 
 def pytest_collection_modifyitems(items):
     "A test's name must be the same in every process that pytest-xdist starts, so the address of an object in it is replaced by a count"
@@ -46,3 +53,38 @@ def pytest_collection_modifyitems(items):
         if name != item.nodeid:
             seen[name] += 1
             item._nodeid = name if seen[name] == 1 else f'{name}-{seen[name]}'
+
+# -- what the tests cost: pytest --costs ------------------------------------------------------------------------------
+def pytest_addoption(parser):
+    parser.addoption('--costs', action='store_true', help='seconds of processor time of each file, and of the dearest tests')
+
+warm = None   # in the process that has started them: the server of the lab's workers
+
+def spent():
+    "Seconds of processor time of this process, of the children that it has waited for, and of the workers of the lab that it lets begin warm"
+    return sum(os.times()[:4]) + (warm.spent() if warm else 0)
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    "Each part of a test (setup, call, teardown) carries what was spent since the part before it ended"
+    global last_spent
+    outcome = yield
+    now = spent()
+    outcome.get_result().cost,last_spent = now - last_spent,now
+
+last_spent = spent()
+
+def pytest_terminal_summary(terminalreporter, config):
+    "Reports come here from every process that pytest-xdist starts"
+    if not config.option.costs: return
+    tests,files = Counter(),Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            cost = getattr(report, 'cost', 0)
+            if not cost: continue
+            tests[report.nodeid] += cost
+            files[report.nodeid.partition('::')[0]] += cost
+    terminalreporter.section(f'costs: {sum(files.values()):.0f} s of processor time')
+    if warm and config.getoption('numprocesses', None): terminalreporter.write_line(f'{warm.spent():8.1f} s  workers of the lab, in none of these')
+    for counted in (files.most_common(), tests.most_common(40)):
+        for name, cost in counted: terminalreporter.write_line(f'{cost:8.1f} s  {name}')

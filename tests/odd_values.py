@@ -4,17 +4,28 @@ A test takes a valid call, spoils one thing in it and asks `outcome`. Two ends a
 one of upslope's own errors, in the house's form: a sentence that ends in a full stop, then what it got, needs or has,
 or how to mend it. Every other error goes through, and the test fails.
 """
-import math, re
+import decimal, itertools, math, pathlib, re
 from contextlib import contextmanager
 from pathlib import Path
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from hypothesis import strategies as st
+from torch import nn
 from upslope.core.errors import UpslopeError
 
 class Thing:
     "Of no use to anyone"
 def nothing(*args, **kwargs): "A function that gives nothing"
 def letters(*args, **kwargs): return 'letters'
+def takes_two(a, b): return [a, b]
+def gives_three(*args, **kwargs): return 3
+def itself(*args, **kwargs): return itself
+def fails(*args, **kwargs): return {}['no such key']
+
+def loop():
+    "A list that holds itself"
+    items = [1]
+    items.append(items)
+    return items
 
 # Made anew for each case, since some are used up or changed. What might be meant comes first
 MEANT = {
@@ -98,7 +109,56 @@ NEVER = {
     'array': lambda: np.array([1., 2.]),
     'array of texts': lambda: np.array(['a', 'b']),
 }
-VALUES = {**MEANT, **NEVER}
+FOREIGN = {   # of other kinds
+    'NotImplemented': lambda: NotImplemented,
+    'Ellipsis': lambda: ...,
+    '3.0': lambda: 3.,
+    'Decimal': lambda: decimal.Decimal('0.1'),
+    'x': lambda: 'x',
+    'digits': lambda: 'digits',
+    'min': lambda: 'min',
+    'a zero byte': lambda: '\0',
+    'half a pair': lambda: '\ud800',
+    '(2, 2)': lambda: (2, 2),
+    '[1, 2]': lambda: [1, 2],
+    '["a"]': lambda: ['a'],
+    '[None]': lambda: [None],
+    '[[1], 2]': lambda: [[1], 2],
+    '[{}]': lambda: [{}],
+    '[nan]': lambda: [math.nan],
+    'itself in a list': loop,
+    '{1: 2}': lambda: {1: 2},
+    "{'a': [1]}": lambda: {'a': [1]},
+    "{'function': 3}": lambda: {'function': 3},
+    'without end': itertools.count,
+    'iterator of nothing': lambda: iter(()),
+    'meta tensor': lambda: torch.empty(1, device='meta'),
+    'array(2)': lambda: np.array(2),
+    'array of objects': lambda: np.array(['a', None], dtype=object),
+    'datetime64': lambda: np.datetime64('2020-01-01'),
+    'Series': lambda: pd.Series([1, 2]),
+    'frame': lambda: pd.DataFrame({'a': [1, 2]}),
+    'Path': lambda: pathlib.Path('x'),
+    'dict': lambda: dict,
+    'layer': lambda: nn.Linear(2, 2),
+    'layers': lambda: nn.Sequential(nn.ReLU()),
+    'lambda': lambda: lambda: 3,
+    'takes two': lambda: takes_two,
+    'gives three': lambda: gives_three,
+    'gives itself': lambda: itself,
+    'fails': lambda: fails,
+    'len': lambda: len,
+}
+VALUES = {**MEANT, **NEVER, **FOREIGN}
+JUNK = [   # names of values for arguments that may hold anything
+    'None', 'True', 'False', 'NotImplemented', 'Ellipsis', '3', '0', '-1', '2**62', '10**400', '0.5', '3.0', 'nan', 'inf', '-inf',
+    '1j', 'Decimal', 'no text', 'x', "'relu'", 'digits', 'min', 'a long text', 'a zero byte', 'half a pair', 'bytes', '()',
+    '(1,)', '(2, 2)', '[1, 2]', '["a"]', '[None]', '[[1], 2]', '[{}]', '[nan]', 'itself in a list', '{}', "{'a': 1}", '{1: 2}',
+    "{'a': [1]}", "{'function': 3}", 'set', 'range', 'generator', 'without end', 'iterator of nothing', 'tensor([1, 1])',
+    'tensor(3)', 'tensor of nothing', 'meta tensor', 'array', 'array(2)', 'array of objects', 'int64', 'float32', 'bool_',
+    'datetime64', 'Series', 'frame', 'Path', 'object', 'class', 'int', 'dict', 'module', 'layer', 'layers', 'lambda', 'takes two',
+    'gives nothing', 'gives three', 'gives letters', 'gives itself', 'fails', 'len',
+]
 
 def odd():
     "A strategy: the name of one of `VALUES`, or a value that hypothesis makes up, alone in a tuple"
@@ -107,9 +167,17 @@ def odd():
     named = st.sampled_from(list(MEANT)), st.sampled_from(list(NEVER))
     return st.one_of(*named, *named, made.map(lambda value: (value,)))
 
-def value_of(drawn):
-    "The value for what `odd` drew"
-    return drawn[0] if isinstance(drawn, tuple) else VALUES[drawn]()
+def junk(more=()):
+    "A strategy: one of `JUNK`, or of more values by name, or what hypothesis makes up, alone in a tuple"
+    items = st.one_of(st.integers(-3, 3), st.floats(-2, 2), st.text(max_size=2), st.none())
+    made = st.one_of(st.integers(-2**65, 2**65), st.floats(), st.text(max_size=4), st.lists(items, max_size=3))
+    named = st.sampled_from([*JUNK, *more])
+    return st.one_of(named, named, named, made.map(lambda value: (value,)))   # three of four by name
+
+def value_of(drawn, more=()):
+    "The value for what `odd` or `junk` drew"
+    if isinstance(drawn, tuple): return drawn[0]
+    return {**VALUES, **dict(more)}[drawn]()
 
 def kin_of(value, at):
     "A value of `MEANT` of the type of a right one, the one at a place; of any type, if there is none of its own"

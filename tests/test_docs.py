@@ -188,6 +188,50 @@ def test_browser_opens_every_page_on_a_phone_and_on_a_screen(visit, site):
             assert seen['wide'] <= 0 and seen['cut'] == [] and seen['lost'] == [] and seen['outside'] == [] and (seen['title'] or path in ('genindex.html', 'search.html')), (path, width, seen)
         assert visit.wrong == [], path
 
+SIDEBAR = """() => {
+    const lines = [...document.querySelectorAll('.sidebar-tree a.reference')], shown = lines.filter(line => line.offsetParent)
+    const box = document.querySelector('.sidebar-scroll').getBoundingClientRect()
+    const here = document.querySelector('.sidebar-tree li.current-page > a'), place = here.getBoundingClientRect()
+    return {all: lines.length, shown: shown.map(line => line.innerText), here: here.innerText,
+            in_sight: box.top <= place.top && place.bottom <= box.bottom}}"""
+
+def sidebar(visit, path):
+    page = visit(path)
+    page.set_viewport_size(dict(width=1280, height=900))
+    page.reload()   # it scrolls to the page's line when it is opened, at the size that the window has then
+    return page.evaluate(SIDEBAR)
+
+def test_the_sidebar_is_folded_by_room(visit, root):
+    "A line for each room and no page of one; no page is lost"
+    seen = sidebar(visit, 'index.html')
+    first = ['Why upslope', 'Install', 'Ten minutes with upslope', 'Stories', 'Core', 'Layers']
+    assert seen['shown'][:6] == first and seen['shown'][-2:] == ['All names', 'The project'] and len(seen['shown']) <= 22
+    assert seen['here'] == 'Why upslope' and seen['in_sight']
+    assert seen['all'] > 150 and visit.wrong == []
+
+@pytest.mark.parametrize('path, room, other', [('06-lab/study.html', '06-lab', 'Dropout'), ('02-layers/mixed_augmentation.html', '02-layers', 'Halving')])
+def test_the_sidebar_is_open_where_one_is(visit, site, path, room, other):
+    "All pages of the room, none of another, and the line of this page is in sight, also at the end of a long room"
+    seen = sidebar(visit, path)
+    headings = [re.search('<h1>(.*?)<a class="headerlink"', file.read_text())[1] for file in (site/room).glob('*.html')]
+    pages = {re.sub('<[^>]+>', '', heading) for heading in headings}
+    assert pages <= set(seen['shown']) and other not in seen['shown']
+    assert seen['here'] in pages and seen['in_sight'] and visit.wrong == []
+
+def test_code_on_the_front_page_is_not_cut(visit):
+    "As wide as its box or narrower, on a screen of 1280 pixels"
+    page = visit('index.html')
+    page.set_viewport_size(dict(width=1280, height=900))
+    widths = page.evaluate("() => [...document.querySelectorAll('article pre')].map(code => [code.scrollWidth, code.clientWidth])")
+    assert len(widths) >= 4 and all(code <= box for code, box in widths), widths
+
+def test_every_public_name_leads_from_the_list_of_its_room_to_its_definition(site):
+    import upslope
+    for room in upslope.rooms():
+        page = (site/f'names/{room}.html').read_text()
+        listed = set(re.findall(r'<a class="reference internal" href="[^"]+#[^"]+"><code[^>]*><span class="pre">(\w+)</span>', page))
+        assert {name for name, owner in upslope.public_names().items() if owner == room} <= listed
+
 def test_the_gallery_shows_its_pictures(visit):
     page = visit('gallery.html')
     pictures = page.locator('.gallery img')

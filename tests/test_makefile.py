@@ -24,7 +24,7 @@ def tree(tmp_path, root):
     (tmp_path/'python').chmod(0o755)
     return tmp_path
 
-ENV = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS')}   # when `make test` calls us
+ENV = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS', 'ROOM')}   # when `make test` calls us
 
 def make(tree, *args): return subprocess.run(['make', *args, 'PYTHON=./python'], cwd=tree, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
 
@@ -111,6 +111,24 @@ def test_lab_starts_for_root_only_if_told_to(tree):
     code, said, log = lab(0)
     assert code != 0 and log == [] and 'make lab LAB=--allow-root' in said
     assert lab(0, 'LAB=--no-browser --allow-root')[::2] == (0, [start.format('--no-browser --allow-root ')])
+
+CHECK = 'ran tools/project.py check'
+def nbdev_test(*folders): return ' '.join(['ran tests/warm_workers.py .venv/bin/nbdev-test', *folders, '--n-workers 3'])
+def pytest_of(*folders): return ' '.join(['ran -m pytest -q -ra -n 3 --dist loadgroup', *folders])
+ROOMS = {   # what is asked for -> what is run
+    '': [CHECK, nbdev_test(), pytest_of()],
+    'lab': [CHECK, nbdev_test('nbs/06-lab'), pytest_of('tests/lab')],
+    'across': [CHECK, pytest_of('tests/across')],
+    'stories': [CHECK, nbdev_test('nbs/90-stories')],
+    'labs': []}
+
+@pytest.mark.parametrize('room', ROOMS)
+def test_a_room_has_its_notebooks_and_its_tests_run_and_no_other(tree, room):
+    for folder in ('nbs/06-lab', 'nbs/90-stories', 'tests/lab', 'tests/across'): (tree/folder).mkdir(parents=True)
+    make(tree, 'export'); done(tree)
+    made = make(tree, 'test', 'CORES=3', *([f'ROOM={room}'] if room else []))
+    assert done(tree) == ROOMS[room] and (made.returncode == 0) == bool(ROOMS[room])
+    assert made.returncode == 0 or "There is no room 'labs'" in made.stdout
 
 def test_help_names_every_target_and_changes_nothing(tree):
     shown = make(tree).stdout

@@ -187,17 +187,25 @@ def test_citation_repeats_settings():
 # -- what is generated is current -------------------------------------------------------------------------------------
 def test_nothing_generated_is_out_of_date(): assert project.differences() == {}
 
-@pytest.fixture
-def copy(tmp_path, monkeypatch):
-    "A copy of the project on which its tool works: the first room, the top of the package and the index, so that it is quick"
-    kept = re.compile(r'(nbs|upslope)/([^/]*core/|13-surface/05|images|index|\w+\.py$)')
+@pytest.fixture(scope='module')
+def part(tmp_path_factory):
+    "A part of the project, for which its tool is quick: the first room, the top of the package, the index, and nothing else of the rooms"
+    kept, folder = re.compile(r'(nbs|upslope)/([^/]*core/|13-surface/05|images|index|\w+\.py$)'), tmp_path_factory.mktemp('part')
     for path in committed():
         name = path.relative_to(ROOT)
-        if name.parts[0] in ('nbs', 'upslope') and not kept.match(name.as_posix()): continue
-        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, tmp_path/name)
+        if name.parts[0] in ('benchmarks', 'tests', 'tools') or name.parts[0] in ('nbs', 'upslope') and not kept.match(name.as_posix()): continue
+        (folder/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder/name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(project, 'ROOT', folder)
+        project.sync()   # the index of symbols is smaller here
+    return folder
+
+@pytest.fixture
+def copy(part, tmp_path, monkeypatch):
+    "A copy of that part, on which the project's tool works"
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(project, 'ROOT', tmp_path)
-    project.sync()   # the index of symbols is smaller here
     return tmp_path
 
 def edit(path, old, new):

@@ -16,26 +16,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
-import yaml
+import contents
 from docutils.nodes import SkipNode
 from fastai.callback.core import event
 from fastcore.basics import listify
 from fastcore.docments import docments
 from fastcore.nbio import mk_cell, read_nb, write_nb
 from latex2mathml.converter import convert
-from nbdev.config import get_config, nbpath2html
+from nbdev.config import nbpath2html
 from nbdev.process import NBProcessor
 from nbdev.processors import clean_magics, hide_, hide_line, rm_header_dash, strip_ansi
 from nbdev.showdoc import showdoc_nm
-from names import names
-from project import ROOT, relink, settings
+from contents import INI, LINKS
+from project import ROOT, relink
 from sphinx.application import Sphinx
 from upslope import public_names
 
-CONFIG, INI, LINKS = get_config(ROOT), settings(ROOT), names(ROOT)
 SITE = INI['doc_url'].rstrip('/') + '/'
 WIDGET, PICTURES = 'application/vnd.jupyter.widget-view+json', {'image/png': '.png', 'image/svg+xml': '.svg'}
-PROJECT = ['gallery', 'changelog', 'citing', 'contributing']
 LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><path d="M4 56 L22 38 L34 44 L58 10" fill="none" stroke="#2f6fdf" stroke-width="8" stroke-linecap="round" stroke-linejoin="round"/><circle cx="58" cy="10" r="6" fill="#f0883e"/></svg>"""
 CSS = """
 .content { width: 54em; max-width: 100%; }
@@ -67,6 +65,13 @@ math { font-size: 1.05em; }
 math[display=block] { overflow-x: auto; }
 body { --toc-title-font-size: var(--font-size--small--2); --toc-font-size: var(--font-size--small); }
 @media (max-width: 46em) { table.genindextable td { display: block; width: 100%; overflow-wrap: anywhere; } article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } dl.py { padding-left: .5rem; } dl.py > dd { margin-left: .2rem !important; } dl.py .table-wrapper :is(td, th) { padding: .25rem .4rem; } dl.py .table-wrapper td:not(:first-child) { overflow-wrap: anywhere; } dl.py .table-wrapper td:nth-child(2):not(:last-child) { min-width: 4.5em; } }
+"""
+
+# The line of the page that is open stands in sight, also in a long room
+SCRIPT = """addEventListener('DOMContentLoaded', () => {
+  const box = document.querySelector('.sidebar-scroll'), line = document.querySelector('.sidebar-tree li.current-page')
+  if (box && line) box.scrollTop += line.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight/2
+})
 """
 
 # -- API entries ------------------------------------------------------------------------------------------------------
@@ -239,6 +244,13 @@ def stage(source, target, page, figures):
     target.parent.mkdir(parents=True, exist_ok=True)
     write_nb(nb, target)
 
+def append(path, text):
+    "Write one more cell of text, if there is any, at the end of a staged notebook"
+    if not text: return
+    nb = read_nb(path)
+    nb.cells.append(mk_cell(text, 'markdown'))
+    write_nb(nb, path)
+
 def as_markdown(page):
     "The page for a reader, human or not, who wants plain text; module docstrings point here"
     parts = []
@@ -250,39 +262,12 @@ def as_markdown(page):
             parts += ['```\n' + ''.join(text).rstrip() + '\n```' for text in texts if text]
     return '\n\n'.join(filter(None, parts)) + '\n'
 
-def gallery(figures, folder):
-    "The page of all figures, each one click from its code; the pictures go into `folder`"
-    folder.mkdir(parents=True)
-    cards = []
-    for number, (page, title, heading, suffix, content) in enumerate(figures, 1):
-        (folder/f'{number}{suffix}').write_bytes(content)
-        said = escape(heading.replace('`', '').rstrip(' -'))
-        cards.append(f'<a href="{page}.html#figure-{number}"><img src="_gallery/{number}{suffix}" alt="{said}" loading="lazy"><span><b>{said}</b><br>{escape(title)}</span></a>')
-    return '# Gallery\n\n> All figures of these pages; a click leads to the code that drew one.\n\n```{raw} html\n<div class="gallery">\n' + '\n'.join(cards) + '\n</div>\n```\n'
-
-def citing():
-    "The page made from CITATION.cff"
-    cited = yaml.safe_load((ROOT/'CITATION.cff').read_text(encoding='utf-8'))
-    authors = ' and '.join(author.get('name') or f"{author['given-names']} {author['family-names']}" for author in cited['authors'])
-    fields = dict(title=f"{cited['title']}: {' '.join(cited['abstract'].split())}", author=authors if ' and ' in authors else f'{{{authors}}}', version=INI['version'], url=cited['repository-code'])
-    entry = ',\n'.join([f"@software{{{cited['title']}", *(f'  {key} = {{{value}}}' for key, value in fields.items())])
-    return (f"# Citing\n\n> {cited['message']}\n\n```bibtex\n{entry}\n}}\n```\n\nThe same for other programs stands in [CITATION.cff]({INI['git_url']}/blob/{INI['branch']}/CITATION.cff). "
-            'A number that upslope computed rests on the papers and libraries that its notebook names under “Sources”: cite those, too.\n')
-
-def project_pages(staged, figures):
+def project_pages(pages, staged, figures):
     "The pages that no notebook gives: name -> text"
     def markdown(name): return LINKS.linkify(page_links((ROOT/name).read_text(encoding='utf-8'), ROOT))
-    return dict(gallery=gallery(figures, staged.parent/'gallery/_gallery'), changelog=markdown('CHANGELOG.md'), citing=citing(), contributing=markdown('CONTRIBUTING.md'))
-
-def contents(pages):
-    "The table of contents: a group for each folder, in reading order; the stories stand near its beginning, since they are told to newcomers"
-    groups = {}
-    for page in sorted(pages, key=lambda page: {'00': 0, '90': 1}.get(page[:2], 2)):
-        folder, _, name = page.rpartition('/')
-        if folder: groups.setdefault(folder, []).insert(0 if name == 'index' else len(pages), page)
-    groups['x-project'] = PROJECT
-    def caption(folder): return dict(rl='Reinforcement learning', diffeq='Differential equations').get(name := folder.partition('-')[2], name.capitalize())
-    return '\n\n'.join(f"```{{toctree}}\n:hidden:\n:caption: {caption(folder)}\n\n" + '\n'.join(group) + '\n```' for folder, group in groups.items())
+    drawn = contents.gallery(figures, staged.parent/'gallery/_gallery')
+    made = dict(install=contents.install(), project=contents.about(), benchmarks=contents.benchmarks(), gallery=drawn, citing=contents.citing())
+    return dict(**made, changelog=markdown('CHANGELOG.md'), contributing=markdown('CONTRIBUTING.md'), **contents.pages_of_names(pages))
 
 # -- links ------------------------------------------------------------------------------------------------------------
 class Page(HTMLParser):
@@ -322,7 +307,7 @@ def options(static):
         extensions=['myst_nb', 'sphinx_copybutton', 'docs'], html_math_renderer='mathml', nb_execution_mode='off', nb_merge_streams=True, nb_code_prompt_show='Source', nb_code_prompt_hide='Source',
         myst_enable_extensions=['dollarmath', 'amsmath', 'colon_fence', 'deflist'], myst_heading_anchors=4,
         python_maximum_signature_line_length=88, python_use_unqualified_type_names=True, add_module_names=False, exclude_patterns=['llms.txt'], html_favicon=str(static/'upslope.svg'), html_logo=str(static/'upslope.svg'), html_extra_path=[str(static.parent/'gallery')],
-        html_theme='furo', html_show_copyright=False, html_title=INI['lib_name'], html_baseurl=SITE, html_static_path=[str(static)], html_css_files=['upslope.css'],
+        html_theme='furo', html_show_copyright=False, html_title=INI['lib_name'], html_baseurl=SITE, html_static_path=[str(static)], html_css_files=['upslope.css'], html_js_files=['upslope.js'],
         html_theme_options=dict(source_repository=INI['git_url'], source_branch=INI['branch'], source_directory='nbs/'))
 
 def mathml(writer, node, display):
@@ -346,13 +331,14 @@ def build(site):
         pages = {nbpath2html(p.relative_to(ROOT/'nbs')).with_suffix('').as_posix(): p for p in notebooks}
         figures = []
         for page, source in pages.items(): stage(source, staged/f'{page}.ipynb', page, figures)
-        for page, text in project_pages(staged, figures).items(): (staged/f'{page}.md').write_text(text, encoding='utf-8')
+        (staged/'names').mkdir()
+        for page, text in project_pages(pages, staged, figures).items(): (staged/f'{page}.md').write_text(text, encoding='utf-8')
         if (ROOT/'nbs/images').exists(): shutil.copytree(ROOT/'nbs/images', staged/'images')
-        start = read_nb(staged/'index.ipynb')
-        start.cells.append(mk_cell(contents(pages), 'markdown'))
-        write_nb(start, staged/'index.ipynb')
+        append(staged/'index.ipynb', contents.front(pages))
+        for page in pages: append(staged/f'{page}.ipynb', contents.inside(page, pages))
         (staged.parent/'static').mkdir()
         (staged.parent/'static/upslope.css').write_text(CSS)
+        (staged.parent/'static/upslope.js').write_text(SCRIPT)
         (staged.parent/'static/upslope.svg').write_text(LOGO)
         built = staged.parent/'site'   # MyST-NB writes beside it, too
         app = Sphinx(staged, None, built, staged.parent/'doctrees', 'html', confoverrides=options(staged.parent/'static'), status=None,

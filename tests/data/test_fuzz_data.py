@@ -7,7 +7,8 @@ from upslope.data import Batches, Pipeline, loaders, sources
 from upslope.data.sources import Dataset
 from upslope.data.tables import Crop, Ids, Pad, RandomMirror, RandomShift, Tokens, Windows
 from upslope.data.transforms import STEPS, Clip, Impute
-import spoiled
+import odd_values
+from upslope.core.errors import UpslopeError
 
 TABLE_STEPS = ['onehot', 'numbers', 'impute', 'standardize']
 
@@ -23,7 +24,7 @@ def look(data):
     x, y = dls.one_batch()
     assert len(x) == len(y)
 
-def tried(make): return spoiled.outcome(lambda: look(make()))
+def tried(make): return odd_values.outcome(lambda: look(make()))
 
 # -- a table ----------------------------------------------------------------------------------------------------------
 def cell(value):
@@ -52,14 +53,14 @@ def test_frame(spoil, column, target, row, task): tried(lambda: sources.frame(SP
 FRAME = dict(table=None, target='ill', name='people', task=None, split=0, licence='', citation='')
 
 @settings(max_examples=250)
-@given(st.sampled_from(sorted(FRAME)), spoiled.junk())
-def test_frame_arguments(name, drawn): tried(lambda: sources.frame(**{**FRAME, 'table': people(), name: spoiled.value_of(drawn)}))
+@given(st.sampled_from(sorted(FRAME)), odd_values.junk())
+def test_frame_arguments(name, drawn): tried(lambda: sources.frame(**{**FRAME, 'table': people(), name: odd_values.value_of(drawn)}))
 
 ARRAYS = dict(x=lambda: np.random.default_rng(0).normal(size=(30, 4)), y=lambda: np.arange(30) % 3, name=lambda: 'a', task=lambda: None, split=lambda: 0, classes=lambda: None)
 
 @settings(max_examples=150)
-@given(st.sampled_from(sorted(ARRAYS)), spoiled.junk())
-def test_arrays_arguments(name, drawn): tried(lambda: sources.arrays(**{**{k: make() for k, make in ARRAYS.items()}, name: spoiled.value_of(drawn)}))
+@given(st.sampled_from(sorted(ARRAYS)), odd_values.junk())
+def test_arrays_arguments(name, drawn): tried(lambda: sources.arrays(**{**{k: make() for k, make in ARRAYS.items()}, name: odd_values.value_of(drawn)}))
 
 # -- a file -----------------------------------------------------------------------------------------------------------
 LINES = people().to_csv(index=False).splitlines()
@@ -78,11 +79,11 @@ def test_csv(tmp_path_factory, lines, coding, target):
     tried(lambda: sources.csv(path, target))
 
 @settings(max_examples=100)
-@given(st.sampled_from(['path', 'target', 'name', 'task', 'split', 'no_such']), spoiled.junk(), st.sampled_from(['csv', 'parquet']))
+@given(st.sampled_from(['path', 'target', 'name', 'task', 'split', 'no_such']), odd_values.junk(), st.sampled_from(['csv', 'parquet']))
 def test_csv_arguments(tmp_path_factory, name, drawn, kind):
     path = tmp_path_factory.getbasetemp()/'whole.csv'
     path.write_text('\n'.join(LINES))
-    tried(lambda: getattr(sources, kind)(**{**dict(path=path, target='ill'), name: spoiled.value_of(drawn)}))
+    tried(lambda: getattr(sources, kind)(**{**dict(path=path, target='ill'), name: odd_values.value_of(drawn)}))
 
 # -- a folder ---------------------------------------------------------------------------------------------------------
 def pictures(path):
@@ -125,11 +126,11 @@ def test_folder(tmp_path, spoil, gray):
     if spoil in (no_picture, empty_file, cut, nowhere, picture_loop, pipe, bomb): assert isinstance(result, str) and 'cat/' in result, result
 
 @settings(max_examples=150)
-@given(st.sampled_from(['path', 'size', 'gray', 'name', 'split']), spoiled.junk())
+@given(st.sampled_from(['path', 'size', 'gray', 'name', 'split']), odd_values.junk())
 def test_folder_arguments(tmp_path_factory, name, drawn):
     path = tmp_path_factory.getbasetemp()/'all pictures'
     if not path.exists(): pictures(path)
-    tried(lambda: sources.folder(**{**dict(path=path, size=(4, 4)), name: spoiled.value_of(drawn)}))
+    tried(lambda: sources.folder(**{**dict(path=path, size=(4, 4)), name: odd_values.value_of(drawn)}))
 
 # -- steps and pipelines ----------------------------------------------------------------------------------------------
 INPUTS = {
@@ -154,48 +155,48 @@ def test_one_step(name, data, place):
         if place == 'fit': return pipe.fit(INPUTS[data]())(INPUTS[data]())
         pipe.fit(INPUTS[STEP[name]]())
         return pipe(INPUTS[data]()) if place == 'call' else pipe.decode(INPUTS[data]())
-    spoiled.outcome(call)
+    odd_values.outcome(call)
 
 MAKES = [(Clip, dict(low=-1., high=1.), 'numbers'), (Impute, dict(with_='mean'), 'nan'), (Tokens, dict(kind='word', lower=True), 'texts'), (Ids, dict(max_size=9, min_count=1), 'tokens'), (Pad, dict(length=3), 'ids'), (Windows, dict(length=3, stride=1), 'numbers'),
          (Crop, dict(height=4, width=4), 'pictures'), (RandomMirror, dict(p=.5), 'pictures'), (RandomShift, dict(pixels=1, fill=0.), 'pictures'), (Pipeline, dict(steps=['standardize'], split_idx=None), 'numbers')]
 
 @settings(max_examples=300)
-@given(st.sampled_from([(make, valid, name, data) for make, valid, data in MAKES for name in valid]), spoiled.junk())
+@given(st.sampled_from([(make, valid, name, data) for make, valid, data in MAKES for name in valid]), odd_values.junk())
 def test_step_arguments(case, drawn):
     make, valid, name, data = case
     def call():
-        step = make(**{**valid, name: spoiled.value_of(drawn)})
+        step = make(**{**valid, name: odd_values.value_of(drawn)})
         repr(step)
         pipe = step if make is Pipeline else Pipeline([step], split_idx=0)
         return pipe.fit(INPUTS[data]())(INPUTS[data]())
-    spoiled.outcome(call)
+    odd_values.outcome(call)
 
 @settings(max_examples=100)
-@given(spoiled.junk(), st.booleans())
+@given(odd_values.junk(), st.booleans())
 def test_pipeline_steps(drawn, beside):
-    steps = ['standardize', spoiled.value_of(drawn)] if beside else spoiled.value_of(drawn)
+    steps = ['standardize', odd_values.value_of(drawn)] if beside else odd_values.value_of(drawn)
     if drawn in ('lambda', 'takes two', 'gives nothing', 'gives three', 'gives letters', 'gives itself', 'fails', 'len', 'layer', 'layers', 'class', 'int', 'dict'): return   # a function of one's own fails with its own error
-    spoiled.outcome(lambda: Pipeline(steps).fit(torch.randn(9, 2))(torch.randn(9, 2)))
+    odd_values.outcome(lambda: Pipeline(steps).fit(torch.randn(9, 2))(torch.randn(9, 2)))
 
 # -- loaders ----------------------------------------------------------------------------------------------------------
 def dataset(): return sources.arrays(np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3, name='a')
 LOADERS = dict(batch_size=4, seed=0, pipeline=['standardize'], target_pipeline=None, device=None, drop_last=False, augment=None)
 
 @settings(max_examples=250)
-@given(st.sampled_from(['data', *LOADERS]), spoiled.junk())
+@given(st.sampled_from(['data', *LOADERS]), odd_values.junk())
 def test_loaders_arguments(name, drawn):
     if name in ('pipeline', 'target_pipeline', 'augment') and drawn in ('lambda', 'takes two', 'gives nothing', 'gives three', 'gives letters', 'gives itself', 'fails', 'len', 'layer', 'layers', 'class', 'int', 'dict'): return
-    spoiled.outcome(lambda: loaders(**{**dict(data=dataset()), **LOADERS, name: spoiled.value_of(drawn)}).one_batch())
+    odd_values.outcome(lambda: loaders(**{**dict(data=dataset()), **LOADERS, name: odd_values.value_of(drawn)}).one_batch())
 
 BATCHES = dict(x=lambda: torch.randn(9, 2), y=lambda: torch.arange(9), batch_size=lambda: 4, shuffle=lambda: True, drop_last=lambda: False, seed=lambda: 0, device=lambda: None, augment=lambda: None)
 
 @settings(max_examples=200)
-@given(st.sampled_from(sorted(BATCHES)), spoiled.junk())
+@given(st.sampled_from(sorted(BATCHES)), odd_values.junk())
 def test_batches_arguments(name, drawn):
     if name == 'augment' and drawn in ('lambda', 'takes two', 'gives nothing', 'gives three', 'gives letters', 'gives itself', 'fails', 'len', 'layer', 'layers', 'class', 'int', 'dict'): return
-    spoiled.outcome(lambda: list(Batches(**{**{k: make() for k, make in BATCHES.items()}, name: spoiled.value_of(drawn)})))
+    odd_values.outcome(lambda: list(Batches(**{**{k: make() for k, make in BATCHES.items()}, name: odd_values.value_of(drawn)})))
 
 def test_a_part_of_other_rows():
     "What a pipeline was fitted on counts, also when it is empty"
     data = dataset()
-    assert isinstance(spoiled.outcome(lambda: loaders(Dataset('a', 'regression', data.train, data.valid, type(data.test)(data.test.x[:0], data.test.y[:0])), 4).one_batch()), str)
+    assert isinstance(odd_values.outcome(lambda: loaders(Dataset('a', 'regression', data.train, data.valid, type(data.test)(data.test.x[:0], data.test.y[:0])), 4).one_batch()), UpslopeError)

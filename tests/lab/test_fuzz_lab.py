@@ -8,7 +8,7 @@ from upslope.lab.baselines import logistic_regression, most_frequent
 from upslope.lab.design import Design, factorial, latin_hypercube, random
 from upslope.lab.halving import Halving
 from upslope.lab.search import search
-import spoiled
+import odd_values
 
 def dense(width=16, act='relu', dropout=0.): return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.LazyLinear(10))
 def conv(width=8): return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.LazyLinear(10))
@@ -19,10 +19,10 @@ MORE = {
     'a recipe': lambda: Recipe('digits', dense), 'a model': lambda: dense, 'models': lambda: [dense, conv], 'a range': lambda: Range(.1, 1.), 'only': lambda: Only([0., .1], opt='sgd'), 'only three': lambda: Only(Range(1, 3), epochs=3),
     'near': lambda: near, 'a design': lambda: Design('grid'), 'an axis': lambda: dict(lr=[1e-3, 1e-2]), 'steps': lambda: [dict(lr=[1e-3, 1e-2]), {}], 'a list design': lambda: ['random', dict(n=3)], 'a wrong option': lambda: ['random', dict(n=3, m=1)],
     'a random design': lambda: random(3), 'a search': lambda: search(3), 'half': lambda: factorial(1/2), 'Only of text': lambda: {'width': 'ab'}, 'axis of a dict': lambda: dict(width={'a': 1}), 'axis of None': lambda: dict(width=[None, 16]),
-    'axis without end': lambda: dict(width=spoiled.itertools.count(1)), 'axis of itself': lambda: dict(width=spoiled.gives_itself), 'axis of nothing': lambda: dict(width=spoiled.gives_nothing), 'axis that fails': lambda: dict(lr=spoiled.fails),
+    'axis without end': lambda: dict(width=odd_values.itertools.count(1)), 'axis of itself': lambda: dict(width=odd_values.itself), 'axis of nothing': lambda: dict(width=odd_values.nothing), 'axis that fails': lambda: dict(lr=odd_values.fails),
 }
-def junk(): return spoiled.junk(MORE)
-def of(drawn): return spoiled.value_of(drawn, MORE)
+def junk(): return odd_values.junk(MORE)
+def of(drawn): return odd_values.value_of(drawn, MORE)
 
 def spoil(make, valid, name, drawn, look):
     "`make(**valid)` with one argument spoiled; what comes of it must bear being looked at"
@@ -30,7 +30,7 @@ def spoil(make, valid, name, drawn, look):
         thing = make(**{**valid, name: of(drawn)})
         look(thing)
         return thing
-    return spoiled.outcome(call)
+    return odd_values.outcome(call)
 
 # -- recipe -----------------------------------------------------------------------------------------------------------
 RECIPES = [
@@ -89,7 +89,7 @@ def test_one_axis(store, place, name, drawn, beside):
         given = dict(axes=[{}, {name: axis}]) if place == 'steps' else {place: {name: axis}}
         study = Study('s', Recipe('digits', dense), store=store, **given)
         look_at_study(study)
-    spoiled.outcome(call)
+    odd_values.outcome(call)
 
 @settings(max_examples=60)
 @given(junk())
@@ -97,8 +97,8 @@ def test_store_of_a_study(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp('store')
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        spoiled.outcome(lambda: Study('s', Recipe('digits', dense), store=of(drawn)))
-        spoiled.outcome(lambda: Queue(of(drawn)))
+        odd_values.outcome(lambda: Study('s', Recipe('digits', dense), store=of(drawn)))
+        odd_values.outcome(lambda: Queue(of(drawn)))
 
 # -- parts ------------------------------------------------------------------------------------------------------------
 VALID = [

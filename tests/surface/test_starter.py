@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from markdown_it import MarkdownIt
 from upslope.core.errors import ArgumentError
 from upslope.surface.starter import as_line, check_name, new_project, project_files, sweep
-import spoiled
+import odd_values
 try: import tomllib
 except ModuleNotFoundError: import tomli as tomllib   # Python 3.10
 
@@ -42,12 +42,12 @@ def test_every_file_gives_the_text_back(description, user): check_files(descript
 def test_hard_texts(description): check_files(description, 'USER')
 
 @settings(max_examples=200)
-@given(st.sampled_from(['name', 'folder', 'description', 'user']), spoiled.junk())
+@given(st.sampled_from(['name', 'folder', 'description', 'user']), odd_values.junk())
 def test_one_argument_spoiled(tmp_path_factory, name, drawn):
     folder = tmp_path_factory.mktemp('new')
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        spoiled.outcome(lambda: new_project(**{**dict(name='widths', folder=folder, description='a', user='b'), name: spoiled.value_of(drawn)}))
+        odd_values.outcome(lambda: new_project(**{**dict(name='widths', folder=folder, description='a', user='b'), name: odd_values.value_of(drawn)}))
 
 def test_names_that_hide_something(root):
     names = {'json', 'sklearn', 'torchvision', 'lightning', 'upslope', 'torch', 'site', 'antigravity', 'class', 'None', 'a/b', '../a', '.', '', 'a b', 'ä', '1a', 'nbs', 'runs', 'yaml', 'tomli_w'}

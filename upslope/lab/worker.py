@@ -33,7 +33,10 @@ from .messages import as_message, read_message, write_message
 from .patience import Patience
 
 # %% ../../nbs/06-lab/10_worker.ipynb #42b65352
-def default_loss(task:str) -> str: return 'cross_entropy' if task == 'classification' else 'mse'
+def default_loss(task:str) -> str:
+    "The name of a task's loss, where the recipe names none"
+    from upslope.train.losses import LOSS_OF
+    return LOSS_OF[task]
 
 def _metric(metric):
     "(name, function of outputs and targets of a whole part)"

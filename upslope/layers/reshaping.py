@@ -185,6 +185,7 @@ class ZeroPadding3D(_ZeroPadding):
 class Cropping1D(_Cropping):
     "The steps without the first and last"
     rank = 1
+    not_in_keras = dict(data_format=None)
 class Cropping2D(_Cropping):
     "The image without its edges"
     rank = 2

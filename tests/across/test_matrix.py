@@ -1,0 +1,54 @@
+"""Every form of model with everything that one does with a model: done as the plain loop of PyTorch does it, or refused in words.
+
+A table of the cells: python tests/across/test_matrix.py"""
+import inspect, re, sys
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+from actions import ACTIONS, NotMeant, Told
+from forms import FORMS
+from upslope.core import UpslopeError
+
+# What is refused, and why; a refusal that is not listed is red, and so is a cell that is listed and works
+REFUSED = {}
+
+def outcome(form, action, folder):
+    "'done', or the words of a refusal; any other error is the caller's"
+    arguments = dict(form=form)
+    if 'folder' in inspect.signature(action).parameters: arguments['folder'] = folder
+    try: action(**arguments)
+    except (UpslopeError, Told) as e: return str(e)
+    except NotMeant: return None
+    return 'done'
+
+def refused(form, action): return next((why for (f, a), why in REFUSED.items() if re.fullmatch(f, form) and re.fullmatch(a, action)), None)
+
+@pytest.mark.parametrize('action', ACTIONS)
+@pytest.mark.parametrize('form', FORMS)
+def test_cell(form, action, tmp_path):
+    what = outcome(FORMS[form], ACTIONS[action], tmp_path)
+    if what is None: return
+    why = refused(form, action)
+    if why is None: assert what == 'done', what
+    else: assert re.search(why, what), what
+
+if __name__ == '__main__':
+    import tempfile, traceback
+    from collections import Counter
+    total = Counter()
+    wanted = sys.argv[1:]
+    for action in ACTIONS:
+        if wanted and action not in wanted: continue
+        row = []
+        for form in FORMS:
+            with tempfile.TemporaryDirectory() as folder:
+                try: what = outcome(FORMS[form], ACTIONS[action], Path(folder))
+                except BaseException as e:
+                    if isinstance(e, KeyboardInterrupt) and 'resumed' not in action: raise
+                    what = f'RED {type(e).__name__}: {" ".join(str(e).split())[:300]}'
+            kind = '-' if what is None else 'done' if what == 'done' else 'RED' if what.startswith('RED') else 'refused'
+            total[kind] += 1
+            if kind in ('RED', 'refused'): row.append(f'   {kind} {form}: {what[:400]}')
+        print(action, '' if row else 'all done', flush=True)
+        for line in row: print(line, flush=True)
+    print(dict(total))
