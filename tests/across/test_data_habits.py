@@ -150,23 +150,18 @@ def test_a_dataset_of_torchs_trains_in_its_own_loader(name):
     error = refused(lambda: Learner(loader, dense()))   # whose task nobody knows
     assert "'cross_entropy' for classes" in error.fix
 
-TOLD_LATER = 'the default pipeline of a recipe is for numbers: it does not fit this kind of data yet'
-STUDIED = [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=TOLD_LATER)) if HABITS[name].pipeline in (TABLE_STEPS, TEXT_STEPS) else name for name in WITH_SOURCE]
-FEW = pytest.mark.xfail(strict=True, reason='the default batch of a recipe does not give way to fewer rows yet')
-
 @pytest.mark.parametrize('name', WITH_SOURCE)
 def test_a_study_runs_on_a_function_that_gives_it(name):
     habit = HABITS[name]
     scores = execute(Recipe(habit.source, habit.model, epochs=1, batch_size=16, pipeline=habit.pipeline), seed=0)
     assert np.isfinite(scores['test_accuracy'])
 
-@pytest.mark.parametrize('name', [n if isinstance(n, str) and HABITS[n].pipeline == ['standardize'] else n for n in STUDIED if not isinstance(n, str) or HABITS[n].model is not convolution])
+@pytest.mark.parametrize('name', [name for name in WITH_SOURCE if HABITS[name].model is not convolution])
 def test_a_study_runs_with_the_default_steps(name):
     habit = HABITS[name]
     scores = execute(Recipe(habit.source, habit.model, epochs=1, batch_size=16), seed=0)
     assert np.isfinite(scores['test_accuracy'])
 
-@FEW
 def test_a_study_runs_with_the_default_batch_on_few_rows():
     assert np.isfinite(execute(Recipe(array_source, dense, epochs=1), seed=0)['test_accuracy'])
 
