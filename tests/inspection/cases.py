@@ -1,6 +1,6 @@
 "For each rule a trap, which it must catch, and a healthy twin, on which it must be silent: functions that give the arguments of `diagnose`"
 import math, time
-import torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 from functools import cache
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from torch import nn
@@ -355,8 +355,137 @@ class OwnChance(nn.Module):
 @trap
 def nondeterminism(): return on(OwnChance())
 
+# -- loops of the user's own, seen by watch(model, opt) as it comes -----------------------------------------------------
+def own_loop(model, opt, epochs=3, clear=None, clip=None, accumulate=1, before=None, validate=None, told=False):
+    "A plain loop with what a case changes in it; the watch knows no loss unless it is told"
+    (x, y), (xv, _) = parts()
+    loss_func = nn.CrossEntropyLoss()
+    with watch(model, opt, *([loss_func] if told else [])) as w:
+        for epoch in range(epochs):
+            if before: before(model, epoch)
+            for i, j in enumerate(range(0, len(x) - 64, 64)):
+                if clear and i % accumulate == 0: clear(opt)
+                (loss_func(model(x[j:j+64]), y[j:j+64])/accumulate).backward()
+                if clip: nn.utils.clip_grad_norm_(model.parameters(), clip)
+                if i % accumulate == accumulate - 1: opt.step()
+            if validate: validate(model, xv)
+    return of(w, data=parts())
+def clears(opt): opt.zero_grad()
+def never_cleared(): model = mlp(); return own_loop(model, torch.optim.SGD(model.parameters(), .01))
+def never_cleared_adam(): model = mlp(); return own_loop(model, torch.optim.Adam(model.parameters(), 1e-3), told=True)
+def never_cleared_momentum(): model = mlp(); return own_loop(model, torch.optim.SGD(model.parameters(), .01, momentum=.9), epochs=1)
+def never_cleared_but_clipped(): model = mlp(); return own_loop(model, torch.optim.SGD(model.parameters(), .01), clip=1.)
+def never_cleared_wide(): model = mlp(64, 600, 600, 10); return own_loop(model, torch.optim.Adam(model.parameters(), 1e-3), epochs=1)
+def cleared(): model = mlp(); return own_loop(model, torch.optim.Adam(model.parameters(), 3e-3), clear=clears, epochs=6)
+def cleared_to_zero(): model = mlp(); return own_loop(model, torch.optim.Adam(model.parameters(), 3e-3), clear=lambda opt: opt.zero_grad(set_to_none=False), epochs=6)
+def cleared_and_clipped(): model = mlp(); return own_loop(model, torch.optim.SGD(model.parameters(), .5), clear=clears, clip=.01, epochs=6)
+def accumulated(): model = mlp(); return own_loop(model, torch.optim.Adam(model.parameters(), 3e-3), clear=clears, accumulate=5, epochs=12)
+
+def stays_in_evaluation(model, xv):
+    model.eval()
+    with torch.no_grad(): model(xv)
+def evaluates_with_gradients(model, xv): model.eval(); model(xv)
+def goes_back(model, epoch): model.train()
+def adam(model): return torch.optim.Adam(model.parameters(), 3e-3)
+def evaluation_from_the_start():
+    model = normed(nn.BatchNorm1d).eval()
+    return own_loop(model, adam(model), clear=clears)
+def evaluation_after_validation():
+    model = normed(nn.BatchNorm1d)
+    return own_loop(model, adam(model), clear=clears, validate=stays_in_evaluation)
+def evaluation_of_our_layers():
+    from upslope.layers import BatchNormalization, Dense, Input, Sequential
+    torch.manual_seed(0)
+    model = Sequential([Input((64,)), Dense(32), BatchNormalization(), Dense(10)]).eval()
+    return own_loop(model, adam(model), clear=clears)
+def evaluation_in_a_learner():
+    from fastai.callback.core import Callback
+    class Evaluates(Callback):
+        def before_batch(self): self.learn.model.eval()
+    return of(learner(normed(nn.BatchNorm1d), epochs=3, cbs=[Evaluates(), Watch()]))
+def back_after_validation():
+    model = normed(nn.BatchNorm1d)
+    return own_loop(model, adam(model), clear=clears, before=goes_back, validate=evaluates_with_gradients, epochs=6)
+def tuned(freeze):
+    "A network that was trained before, tuned while its averages are kept"
+    learn = learner(normed(nn.BatchNorm1d), epochs=6)
+    model = learn.model.train()
+    if freeze: model[1].requires_grad_(False)
+    def before(model, epoch): model.train(); model[1].eval()
+    return own_loop(model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-4), clear=clears, before=before)
+def tuned_with_frozen_norm(): return tuned(True)
+def tuned_with_kept_averages(): return tuned(False)
+def tuned_all_in_evaluation():
+    model = learner(normed(nn.BatchNorm1d), epochs=6).model.eval()
+    return own_loop(model, torch.optim.Adam(model.parameters(), 1e-4), clear=clears)
+
+# -- rows that are nearly in both parts ---------------------------------------------------------------------------------
+@cache
+def pictures():
+    "Digits as pictures from 0 to 1, unscaled and split 3 to 1"
+    x, y = table('digits')
+    x = x.view(-1, 1, 8, 8)/16
+    n = len(x)*3//4
+    return (x[:n], y[:n]), (x[n:], y[n:])
+def convolution():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+def planted(change, model=convolution, data=pictures, n=12):
+    "Rows of the training part, changed a little, among those of validation"
+    (x, y), (xv, yv) = data()
+    pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))[:n]
+    return on(model(), ((x, y), (torch.cat([xv, change(x[pick].clone())]), torch.cat([yv, y[pick]]))))
+def noise(x, size=.02): return x + size*torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+def one_value(x):
+    flat = x.flatten(1)
+    for i, row in enumerate(flat): row[(7*i) % len(row)] = row.max()
+    return x
+def saved_again(x):
+    import io
+    from PIL import Image
+    pictures = []
+    for row in x:
+        file = io.BytesIO()
+        Image.fromarray((row[0]*255).byte().numpy()).save(file, 'JPEG', quality=90)
+        pictures.append(torch.tensor(np.asarray(Image.open(file))).view(1, 8, 8)/255)
+    return torch.stack(pictures)
+def copied_with_noise(): return planted(noise)
+def copied_with_one_pixel(): return planted(one_value)
+def copied_and_brighter(): return planted(lambda x: 1.05*x + .03)
+def copied_and_saved_again(): return planted(saved_again)
+def copied_table_with_noise(): return planted(noise, lambda: mlp(30, 16, 2), lambda: parts('cancer'))
+def copied_table_with_one_value(): return planted(one_value, lambda: mlp(30, 16, 2), lambda: parts('cancer'))
+def digits_as_pictures(): return on(convolution(), pictures())
+def split(x, y): n = len(x)*3//4; return (x[:n], y[:n]), (x[n:], y[n:])
+def few_values():
+    "A table of yes, no and grades: rows are equal by nature, and so are their targets often"
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 3, (900, 20), generator=g).float()
+    x[:,4:] = x[:,:1]   # few columns are free
+    y = ((x[:,0] + x[:,1] + .8*torch.randn(900, generator=g)) > 2).long()
+    return on(mlp(20, 16, 2), split(x, y))
+def points_of_a_plane():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 2, generator=g)
+    return on(mlp(2, 16, 2), split(x, (x[:,0]*x[:,1] + .5*torch.randn(600, generator=g) > 0).long()))
+def windows_of_a_series():
+    t = torch.arange(1200.)
+    wave = (t/9).sin() + .05*torch.randn(1200, generator=torch.Generator().manual_seed(0))
+    x = wave.unfold(0, 24, 1)[:-1]
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))   # split at random, so that neighbours in time are in both parts
+    return on(mlp(24, 16, 1), split(x[order], wave[24:][order][:,None]), F.mse_loss)
+def constant_pictures():
+    "Some pictures are empty; some have one grey"
+    (x, y), (xv, yv) = pictures()
+    grey = torch.linspace(0, 1, 80).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(0))
+    return on(convolution(), ((torch.cat([x, grey[order[:60]]]), torch.cat([y, order[:60] % 10])), (torch.cat([xv, grey[order[60:]]]), torch.cat([yv, order[60:] % 10]))))
+
 EXTRA_TRAPS = {  # more ways into the same trap: rule -> cases
-    'softmax_before_loss': [sigmoid_before_loss], 'dropout_at_evaluation': [dropout_seen_by_watch], 'batchnorm_mode': [batchnorm_on_the_batch, batchnorm_not_back], 'batch_of_one': [last_batch_of_one],
-    'nonfinite': [nonfinite_in_training], 'shuffled_labels': [shuffled_validation], 'duplicates': [near_duplicates],
+    'softmax_before_loss': [sigmoid_before_loss], 'dropout_at_evaluation': [dropout_seen_by_watch], 'batchnorm_mode': [batchnorm_on_the_batch, batchnorm_not_back, evaluation_from_the_start, evaluation_after_validation, evaluation_of_our_layers, evaluation_in_a_learner], 'batch_of_one': [last_batch_of_one],
+    'nonfinite': [nonfinite_in_training], 'shuffled_labels': [shuffled_validation], 'duplicates': [near_duplicates, copied_with_noise, copied_with_one_pixel, copied_and_brighter, copied_and_saved_again, copied_table_with_noise, copied_table_with_one_value],
+    'missing_zero_grad': [never_cleared, never_cleared_adam, never_cleared_momentum, never_cleared_but_clipped, never_cleared_wide],
 }
-DECOYS = dict(sparse_relu=sparse_relu, frozen_on_purpose=frozen_on_purpose, frozen_and_said=frozen_and_said, bumpy_batchnorm=batchnorm, border_pixels=border_pixels, border_pixels_of_images=border_pixels_of_images, honest=honest, unscaled_but_normalized=unscaled_but_normalized)
+DECOYS = dict(sparse_relu=sparse_relu, frozen_on_purpose=frozen_on_purpose, frozen_and_said=frozen_and_said, bumpy_batchnorm=batchnorm, border_pixels=border_pixels, border_pixels_of_images=border_pixels_of_images, honest=honest, unscaled_but_normalized=unscaled_but_normalized,
+    **{f.__name__: f for f in (cleared, cleared_to_zero, cleared_and_clipped, accumulated, back_after_validation, tuned_with_frozen_norm, tuned_with_kept_averages, tuned_all_in_evaluation,
+                               digits_as_pictures, few_values, points_of_a_plane, windows_of_a_series, constant_pictures)})

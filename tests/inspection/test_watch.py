@@ -1,5 +1,6 @@
 "A watch reads what fastai's ActivationStats reads, changes nothing, and is the same in our Learner, in fastai's and in a plain loop"
 import random
+from importlib import import_module
 import numpy as np, pytest, torch
 from fastai.callback.hook import ActivationStats
 from fastai.learner import Learner as Theirs
@@ -8,6 +9,8 @@ import cases
 from upslope.inspection import RULES, Checkup, Watch, diagnose, watch
 from upslope.layers import LSTM, Dense
 from upslope.train import GradientClip, Learner as Ours
+
+WATCH = import_module('upslope.inspection.watch')   # the function of this name hides it
 
 def made(kind, cbs=(), dropout=0., **kwargs):
     torch.manual_seed(0); random.seed(0)
@@ -176,3 +179,48 @@ def test_curvature_in_a_plain_loop_is_that_of_the_learner_and_changes_nothing():
     assert len(curve) == (len(seen[1].records) + 1)//2 and (curve > 0).all()
     steps = lambda w: w.series('loss', 'value').index.tolist()
     assert steps(seen[0]) == steps(seen[1])
+
+def small_letters(fig):
+    "Those that are written, in points"
+    from matplotlib.text import Text
+    return min(t.get_fontsize() for t in fig.findobj(Text) if t.get_text().strip() and t.get_visible())
+
+def test_a_short_training_is_seen_well(monkeypatch):
+    "35 steps with the budget as it comes"
+    monkeypatch.setattr(WATCH, 'FREE_TIME', 60.)   # however slow the machine is
+    learn = made(Ours)
+    w = watch(learn)
+    fitted(learn, 2)
+    assert 35 <= w.step <= 60 and len(w.records) >= 12, w
+    fig = w.plot()
+    assert not fig.get_suptitle() and fig.get_figwidth() <= 7.5 and small_letters(fig) >= 8   # a notebook's column is 750 pixels wide
+    assert len([a for a in fig.axes if a.get_title()]) == 8
+    assert len({round(a.get_position().x0, 1) for a in fig.axes if a.get_title()}) == 2
+
+def test_the_free_looks_end_and_are_spread_over_the_training(monkeypatch):
+    monkeypatch.setattr(WATCH, 'FREE_TIME', 60.)
+    w = Watch(budget=1e-9)   # nothing but free looks
+    fitted(made(Ours, [w]), 30)
+    steps = [r['step'] for r in w.records]
+    assert 20 <= len(steps) <= 30 and steps[-1] > .6*w.step and steps[9] < .1*w.step, steps
+    w = Watch(budget=1e-9, free=0)
+    fitted(made(Ours, [w]), 10)
+    assert len(w.records) == 1
+    monkeypatch.setattr(WATCH, 'FREE_TIME', 0.)     # looks that are dear are not free
+    w = Watch(budget=1e-9)
+    fitted(made(Ours, [w]), 10)
+    assert len(w.records) == 1
+
+def test_few_looks_are_said_and_empty_panels_left_out():
+    w = Watch(every=20, histogram=False)
+    fitted(made(Ours, [w]), 2)
+    fig = w.plot()
+    assert fig.get_suptitle() == f'{len(w.records)} looks in {w.step} steps; watch(…, every=1) looks more often'
+    titles = [a.get_title() for a in fig.axes if a.get_title()]
+    assert 'gradients' in titles and 'activations' not in titles   # no histogram was kept
+    model = nn.Sequential(nn.Linear(64, 10))
+    opt = torch.optim.SGD(model.parameters(), .1)
+    with watch(model, opt) as w:
+        for x, y in cases.dls().train: opt.zero_grad(); nn.functional.cross_entropy(model(x), y).backward(); opt.step()
+    titles = [a.get_title() for a in w.plot().axes if a.get_title()]
+    assert 'loss of the batch and of its rows' not in titles and 'dead and saturated' not in titles and 'updates / weights' in titles

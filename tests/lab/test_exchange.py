@@ -1,6 +1,7 @@
 "Runs go to other tools and come back as they were; what others logged comes in as it is"
 import json, math, os, warnings
 import numpy as np, pandas as pd, pytest
+from upslope.core.errors import DataError
 from upslope.lab import Store, Study
 
 @pytest.fixture(scope='module', autouse=True)
@@ -35,6 +36,30 @@ def test_there_and_back(tmp_path, format):
     assert '"imported"' in store.query("SELECT declaration FROM study WHERE name='back'")[0]['declaration']
     if format == 'mlflow':
         with pytest.raises(ValueError, match='with runs in it'): store.export('original', path, format)   # twice would double them
+
+def test_mlflow_in_a_folder(tmp_path):
+    "A folder is a place as any other: its database is made in it, found in it, and can be asked for by its address"
+    mlflow = pytest.importorskip('mlflow'); pytest.importorskip('sqlalchemy')
+    store, folder = Store(tmp_path/'s.db'), tmp_path/'new'/'ml'
+    awkward_study(store)
+    store.export('original', folder, 'mlflow')
+    assert (folder/'mlflow.db').is_file()
+    assert store.take('back', str(folder), 'mlflow', name='original') == 6
+    for a, b in zip(contents(store, 'original'), contents(store, 'back')): pd.testing.assert_frame_equal(a, b, check_exact=True)
+    client = mlflow.MlflowClient(f'sqlite:///{folder}/mlflow.db')
+    assert client.get_experiment_by_name('original') is not None
+
+@pytest.mark.parametrize('where', ['empty', 'file:///nowhere/mlruns', 'nosuch://host'])
+def test_what_mlflow_refuses_comes_in_words(tmp_path, where):
+    pytest.importorskip('mlflow'); pytest.importorskip('sqlalchemy')
+    store = Store(tmp_path/'s.db')
+    place = tmp_path/'empty' if where == 'empty' else where
+    with pytest.raises(DataError) as refused: store.take('x', place, 'mlflow')
+    assert 'need: a folder' in str(refused.value)
+    assert refused.value.__cause__ is None and refused.value.__context__ is None   # nothing of MLflow's is shown above it
+    if where != 'empty':
+        awkward_study(store)
+        with pytest.raises(DataError, match='MLflow cannot be reached there, or refuses'): store.export('original', place, 'mlflow')
 
 def test_runs_that_mlflow_users_logged(tmp_path):
     "Parameters are settings, a parameter `seed` is the seed, a run without one is paired with none"

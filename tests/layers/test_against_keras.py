@@ -82,7 +82,7 @@ def test_normalisation_over_leading_axes(axis):
     layer = ours.LayerNormalization(axis=axis)
     layer.build(x.shape)
     with torch.no_grad(): layer.gamma.copy_(torch.rand(layer.gamma.shape)), layer.beta.copy_(torch.rand(layer.beta.shape))
-    axes = [axis] if isinstance(axis, int) else list(axis)
+    axes = [axis] if isinstance(axis, int) else sorted(axis)   # gamma has Keras's layout
     moved = x.movedim(axes, list(range(-len(axes), 0)))
     want = torch.nn.functional.layer_norm(moved, layer.gamma.shape, layer.gamma, layer.beta, 1e-3).movedim(list(range(-len(axes), 0)), axes)
     torch.testing.assert_close(layer(x), want)

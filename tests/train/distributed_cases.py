@@ -1,5 +1,5 @@
 "A fit in several processes has the numbers of a fit in one, with every kind of loader, started by torchrun, killed and resumed"
-import os, runpy, signal, socket, subprocess, sys
+import os, runpy, signal, socket, subprocess, sys, time
 from pathlib import Path
 
 import pytest, torch
@@ -86,6 +86,39 @@ def digits(seed, folder, die=-1, more=()):
     with learn.distrib_ctx(): learn.fit(3, 1e-2, schedule='one_cycle', cbs=[*more, CSVLogger(folder/'log.csv'), Checkpoint(folder/'run', steps=4), Dies()])
     rows = [{k: v for k, v in r.items() if k != 'time'} for r in learn.recorder.rows]
     return [p.detach().numpy().tobytes() for p in learn.model.parameters()], rows, torch.get_rng_state().numpy().tobytes(), [','.join(l.split(',')[:-1]) for l in (folder/'log.csv').read_text().splitlines()]
+
+ENDS = {'kill': (lambda: os.kill(os.getpid(), signal.SIGKILL), 'signal SIGKILL, as the system sends when memory runs out'),
+        'crash': (lambda: os.kill(os.getpid(), signal.SIGSEGV), 'signal SIGSEGV'),
+        'exit': (lambda: os._exit(7), 'exit code 7')}
+@pytest.mark.parametrize('end', ENDS)
+@pytest.mark.parametrize('victim', [0, 1])
+@pytest.mark.parametrize('together', [True, False])
+def test_the_reason_of_a_process_that_does_not_answer_is_told(end, victim, together):
+    "Whichever rank it is, whether the other fails by it in the middle of a call of both, or works for itself"
+    die, reason = ENDS[end]
+    def work():
+        if rank() == victim:
+            print('some words', 'the last words', sep='\n', file=sys.stderr)
+            die()
+        if together: torch.distributed.all_reduce(torch.ones(1))
+        else: time.sleep(30)
+    start = time.monotonic()
+    with pytest.raises(RuntimeError) as caught: launch(work)
+    assert f'Process {victim} of 2 has failed' in str(caught.value)
+    assert f'got:  rank {victim}: {reason}; its last words: some words | the last words' in str(caught.value), caught.value
+    assert time.monotonic() - start < 25, 'it was noticed only when the other had ended'
+
+def test_one_that_has_ended_well_is_not_blamed():
+    def work():
+        if rank() == 0: return 0
+        time.sleep(2)
+        raise ValueError('the own words of rank 1')
+    with pytest.raises(RuntimeError, match='got:  rank 1: ValueError: the own words of rank 1'): launch(lambda: work())
+
+def test_much_on_stderr_is_passed_on_and_blocks_nobody(capfd):
+    def work(): sys.stderr.write('x'*300_000); return rank()
+    assert launch(work) == [0, 1]
+    assert capfd.readouterr().err.count('x') == 600_000
 
 def test_killed_and_resumed_bit_for_bit(tmp_path):
     "With dropout, which each process draws for itself; kill -9 of one ends the other"

@@ -199,6 +199,50 @@ def test_a_second_fit_goes_on():
     q = Population(lambda: mlp().double(), loaders_of(data), [dict(seed=0), dict(seed=1)], engine='stacked').fit(4)
     assert first + p.losses(0) == q.losses(0)
 
+@pytest.fixture
+def recordings(monkeypatch):
+    "The shapes of what is recorded from now on, one for each list of operations"
+    from upslope.train import program
+    seen, record = [], program.record
+    def counted(what, inputs): seen.append([tuple(t.shape) for t in inputs]); return record(what, inputs)
+    monkeypatch.setattr(program, 'record', counted)
+    return seen
+
+@pytest.mark.parametrize('engine,rows', [('auto', None), ('stacked', None), ('stacked', 2)])
+def test_a_later_fit_records_nothing(recordings, engine, rows):
+    "Nor does it prove and measure again; also through a queue, and after a member has left before the others"
+    members = [dict(seed=0), dict(seed=1, epochs=1), dict(seed=2), dict(seed=3, lr=1e20)]
+    p = Population(mlp, loaders_of(digits(torch.float32, n=64)), members, opt='sgd', engine=engine, rows=rows).fit(2)
+    assert recordings
+    first = len(recordings)
+    p.fit(2); p.fit(5)
+    assert recordings[first:] == []
+
+def test_another_batch_size_is_recorded_and_decided_anew(recordings):
+    dls = loaders_of(digits(torch.float32, n=64))
+    p = Population(mlp, dls, 4).fit(1)
+    before, explained = len(recordings), p.explanation
+    dls.train.batch_size = 32
+    p.fit(1)
+    assert recordings[before:] and p.explanation is not explained
+    assert len(p.losses(0)) == 2
+
+@pytest.mark.parametrize('schedule', [None, 'one_cycle'])
+@pytest.mark.parametrize('make', [mlp, normed])
+def test_two_fits_are_the_learners_two_fits(make, schedule):
+    "Another number of epochs, another batch size, and a member that ends before the others"
+    data, members = digits(n=64), [dict(seed=0, lr=1e-2), dict(seed=1, lr=3e-3), dict(seed=2, lr=1e-2, epochs=1)]
+    dls = loaders_of(data)
+    p = Population(lambda: make().double(), dls, members, 'cross_entropy', 'adam', schedule=schedule or 'constant', engine='stacked').fit(2)
+    dls.train.batch_size = 32
+    p.fit(3)
+    for i, settings in enumerate(members):
+        learn, _ = alone(make, data, settings, settings.get('epochs', 2), schedule=schedule)
+        learn.dls.train.batch_size = 32
+        learn.fit(settings.get('epochs', 3), settings['lr'], schedule=schedule)
+        twin, own = learn.model.state_dict(), p.member(i).state_dict()
+        for k, v in twin.items(): assert (own[k].double() - v.double()).abs().max() <= 1e-8, (i, k)
+
 def test_loggers_write_a_file_for_each(tmp_path):
     p = Population(mlp, loaders_of(digits(torch.float32, n=64)), [dict(seed=0), dict(seed=1)], cbs=CSVLogger(tmp_path/'m{member}.csv'), engine='stacked', metrics='accuracy').fit(3)
     import pandas as pd

@@ -15,7 +15,12 @@ from .signatures import Axes, Lead, Named, Pair, Signature, shown_size
 # %% ../../nbs/01-core/07_code.ipynb #ce8a8d27
 class Code:
     "The code of a composition while it is written"
-    def __init__(self, check=False): self.lines,self.prelude,self.env,self.modules,self.count,self.depth,self.check = [],[],dict(torch=torch),{},0,1,check
+    def __init__(self,
+        check:bool=False,   # also check the shapes in every call
+        masks:bool=False,   # its input has masks, as the argument `k`, and so has its output
+    ):
+        self.lines,self.prelude,self.env,self.modules,self.count,self.depth,self.check = [],[],dict(torch=torch),{},0,1,check
+        self.masks = {'x': 'k'} if masks else None   # name of a value -> name of its mask, which may be None when it runs
     def new(self, what='t'):
         self.count += 1
         return f'{what}{self.count}'
@@ -52,17 +57,39 @@ class Code:
         if not isinstance(x, str): return list(x)
         names = [self.new() for _ in range(n)]
         self.add(f'{", ".join(names)} = {x}')
+        if self.has_mask(x):
+            for name in names: self.masks[name] = self.new('k')
+            self.add(f'{", ".join(map(self.mask, names))} = {self.mask(x)} or {(None,)*n}')
         return names
+    def only(self, x) -> str:
+        "The one value in a value"
+        if not isinstance(x, str): return x[0]
+        one = f'{x}[0]'
+        if self.has_mask(x): self.masks[one] = f'({self.mask(x)} or (None,))[0]'
+        return one
     def like(self, x, structure):
         "A value taken apart as far as a structure goes"
         if type(structure) is not Pair: return x
-        return tuple(self.like(o, s) for o, s in zip(self.parts(x, len(structure.items)) if len(structure.items) > 1 else ([x[0]] if not isinstance(x, str) else [f'{x}[0]']), structure.items))
+        items = self.parts(x, len(structure.items)) if len(structure.items) > 1 else [self.only(x)]
+        return tuple(self.like(o, s) for o, s in zip(items, structure.items))
     def kept(self, x):
         "A value under names of its own"
         if not isinstance(x, str): return tuple(map(self.kept, x))
         name = self.new()
         self.add(f'{name} = {x}')
+        if self.has_mask(x): self.masks[name] = self.mask(x)
         return name
+    def has_mask(self, x) -> bool:
+        "May a value, or one in a nest of them, have a mask?"
+        if self.masks is None: return False
+        return x in self.masks if isinstance(x, str) else any(map(self.has_mask, x))
+    def mask(self, x) -> str:
+        "The masks of a value or of a nest of them, as code"
+        return self.masks.get(x, 'None') if isinstance(x, str) else f'({"".join(self.mask(o) + ", " for o in x)})'
+    def give_mask(self, y:str, mask:str):
+        "`y` has a mask, which is the value of this code"
+        self.masks[y] = self.new('k')
+        self.add(f'{self.masks[y]} = {mask}')
     def call(self, target, x, spread=False, state=None, stateful=False):
         "The values that a call gives: the output, and the state"
         args = '' if x == () else ', '.join(map(self.text, x)) if spread and not isinstance(x, str) else f'*{x}' if spread else self.text(x)
@@ -74,7 +101,10 @@ class Code:
         return y, after
     def function(self, y, after, stateful):
         "The function"
-        text = '\n'.join(['def run(self, x, s=None):' if stateful else 'def run(self, x):', *self.prelude, *self.lines, f' return {self.text(y)}' + (f', {self.text(after)}' if stateful else '')])
+        takes = 'self, x' + (', k' if self.masks is not None else '') + (', s=None' if stateful else '')
+        gives = self.text(y) + (f', {self.text(after)}' if stateful else '')
+        if self.masks is not None: gives = f'({gives}), ' + (f'({self.mask(y)}, None)' if stateful else self.mask(y))
+        text = '\n'.join([f'def run({takes}):', *self.prelude, *self.lines, f' return {gives}'])
         exec(compile(text, '<graph>', 'exec'), self.env)
         run = self.env['run']
         run.source = text

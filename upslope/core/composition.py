@@ -7,7 +7,7 @@ Docs: https://upslope.github.io/upslope/01-core/composition.html.md"""
 # %% auto #0
 __all__ = ['identity', 'dup', 'swap', 'add', 'concat', 'Route', 'route', 'pick', 'first', 'second', 'Sum', 'Concat', 'Residual',
            'residual', 'residual_with', 'fresh', 'repeat', 'Iterate', 'no_endofunction', 'iterate', 'Choice', 'chosen',
-           'choice', 'peeled', 'grown', 'Mapped', 'Batch', 'batch']
+           'chosen_mask', 'choice', 'peeled', 'grown', 'Mapped', 'Batch', 'batch']
 
 # %% ../../nbs/01-core/10_composition.ipynb #5ebe7333
 import ast, copy, re
@@ -18,6 +18,7 @@ from .arguments import guarded
 from .errors import ArgumentError, ShapeError
 from .functions import A, B, Chain, Combinator, Function, Lifted, Parallel, _states, _values
 from .joints import does_not_meet, made_in, who
+from .masks import concatenated, joined
 from .signatures import Axes, Lead, Pair, Some, Var, parse, shown, size
 from .tracing import signature_of
 from .unification import Mismatch
@@ -25,6 +26,7 @@ from .unification import Mismatch
 # %% ../../nbs/01-core/10_composition.ipynb #a82da1af
 class Route(Combinator[A, B]):
     "Parts of the input, put elsewhere"
+    hands_on_masks = True
     def __init__(self,
         way:str,         # 'x, (h, c) -> (x, h), c'
         name:str=None,   # what errors call it
@@ -92,7 +94,7 @@ def second(f:Function[A, B]) -> Any:
 # %% ../../nbs/01-core/10_composition.ipynb #ee5853d8
 class _Join(Combinator[A, B]):
     "Several tensors into one"
-    _polymorphic = True
+    _polymorphic = hands_on_masks = True
     def infer(self, u, takes, walk=None, source=None):
         known = u(takes)
         if type(known) is Some:
@@ -113,6 +115,7 @@ class Sum(_Join[A, B]):
     def emit(self, code, path, x, state):
         y = code.new()
         code.add(f'{y} = {" + ".join(map(code.text, code.parts(x, _count(x))))}' if not isinstance(x, str) else f'{y} = {code.bind(_sum, "sum")}({x})')
+        if code.has_mask(x): code.give_mask(y, f'{code.bind(joined, "joined")}({code.mask(x)})')
         return y,None
 
 class Concat(_Join[A, B]):
@@ -135,6 +138,7 @@ class Concat(_Join[A, B]):
     def emit(self, code, path, x, state):
         y = code.new()
         code.add(f'{y} = torch.cat({code.text(x)}, {code.value(self.axis)})')
+        if code.has_mask(x): code.give_mask(y, f'{code.bind(concatenated, "concatenated")}({code.mask(x)}, {code.text(x)}, {code.value(self.axis)})')
         return y,None
 
 def _count(x): return len(x)
@@ -149,6 +153,7 @@ concat = Concat()   # along the last axis
 # %% ../../nbs/01-core/10_composition.ipynb #74b1df38
 class Residual(Combinator[A, B]):
     "`f(x) + x`, or `f(x) + shortcut(x)`"
+    hands_on_masks = True
     def infer(self, u, takes, walk=None, source=None):
         y,state = self.ask(u, self._keys[0], takes, walk, source)
         way,other = (takes, None) if len(self._keys) == 1 else self.ask(u, self._keys[1], takes, walk, source)
@@ -175,6 +180,7 @@ def _added(code, a, b):
         return tuple(_added(code, p, q) for p, q in zip(code.parts(a, n), code.parts(b, n)))
     y = code.new()
     code.add(f'{y} = {a} + {b}')
+    if code.has_mask((a, b)): code.give_mask(y, f'{code.bind(joined, "joined")}({code.mask((a, b))})')
     return y
 def _last(o): return o.items[-1].number if type(o) is Axes and o.items and type(o.items[-1]) is not Lead else None
 def _other_units(f, n):
@@ -227,6 +233,7 @@ def _times(n, what):
 
 class Iterate(Combinator[A, A]):
     "One function, several times"
+    hands_on_masks = True
     def __init__(self, f, n:int):
         _times(n, 'iterate')
         self.__dict__['n'] = n
@@ -240,13 +247,22 @@ class Iterate(Combinator[A, A]):
         structure = self._scheme
         x = code.kept(code.like(x, structure.takes))
         if state is not None: state = code.kept(state)
+        if code.masks is not None: _own_masks(code, x)
         code.add(f'for _ in range({code.value(self.n)}):')
         code.depth += 1
         y,after = self.emit_part(code, path, self._keys[0], x, state)
+        if code.masks is not None: y = code.like(y, structure.takes)
         code.add(f'{code.text(x)} = {code.text(y)}')
+        if code.masks is not None: code.add(f'{code.mask(x)} = {code.mask(y)}')
         if state is not None: code.add(f'{code.text(state)} = {code.text(after)}')
         code.depth -= 1
         return x,state
+
+def _own_masks(code, x):
+    "Each value has a mask under a name of its own, which a loop can change"
+    if isinstance(x, str): code.give_mask(x, code.mask(x))
+    else:
+        for o in x: _own_masks(code, o)
 
 def no_endofunction(f, does, u, takes, gives, m) -> ShapeError:
     "The error of a function that cannot take what it gives"
@@ -265,6 +281,7 @@ def iterate(
 # %% ../../nbs/01-core/10_composition.ipynb #ab6f332a
 class Choice(Combinator[A, B]):
     "For each item, the function that its index says"
+    hands_on_masks = True
     def infer(self, u, takes, walk=None, source=None):
         b,index,x = size(Var('b')),Axes([size(Var('b'))]),Some('x')
         index = Axes([b])
@@ -282,6 +299,7 @@ class Choice(Combinator[A, B]):
         ys = [self.emit_part(code, path, key, x)[0] for key in self._keys]
         y = code.new()
         code.add(f'{y} = {code.bind(chosen, "chosen")}({index}, {code.text(ys)})')
+        if code.has_mask(ys): code.give_mask(y, f'{code.bind(chosen_mask, "chosen_mask")}({index}, {code.mask(ys)})')
         return y,None
 
 def chosen(
@@ -291,6 +309,15 @@ def chosen(
     "For each item, the one of `ys` that the index says"
     ys = torch.stack(tuple(ys))
     return ys.gather(0, index.long().reshape(1, -1, *[1]*(ys.ndim - 2)).expand(1, *ys.shape[1:])).squeeze(0)
+
+def chosen_mask(
+    index:Tensor,  # (batch,)
+    masks,         # of each of the functions' outputs: (batch, time), or None
+) -> Tensor | None:
+    "For each item, the mask of the one that the index says; None: no output has one"
+    found = [m for m in masks if m is not None]
+    if not found: return None
+    return chosen(index, [torch.ones_like(found[0]) if m is None else m for m in masks])
 
 @guarded
 def choice(*functions) -> Choice:
@@ -329,7 +356,7 @@ class Mapped(Combinator[A, B]):
 
 class Batch(Mapped[A, B]):
     "A function of one item, mapped over the first axis"
-    _inline = False
+    _inline = masks_enter = False
     def infer(self, u, takes, walk=None, source=None):
         gives,state = self.over(u, takes, size(Var('b')), 0, walk, source, 'a batch axis')
         if state is not None: raise ArgumentError(f'{who(self)} cannot map a function with a state.', got=str(signature_of(self.parts[0])), fix='zero_state(f)')

@@ -52,7 +52,7 @@ def fixed_point(
 # %% ../../nbs/01-core/13_fixed_points.ipynb #e21ee1a2
 class Equilibrium(Combinator[A, B]):
     "The `z` with `z = f(x, z)`"
-    _inline = False
+    _inline = masks_enter = False
     def __init__(self, f, tol:float=1e-5, max_steps:int=100, steps:int=None):
         for name, value in dict(tol=tol, max_steps=max_steps).items():
             if not value > 0: raise ArgumentError(f'deq needs `{name}` to be positive.', got=f'{name}={value!r}')

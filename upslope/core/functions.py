@@ -6,8 +6,8 @@ Docs: https://upslope.github.io/upslope/01-core/functions.html.md"""
 
 # %% auto #0
 __all__ = ['A', 'B', 'C', 'D', 'I', 'O', 'Vec', 'Function', 'tree_of', 'leaves_of', 'shown_tree', 'value_and_grad',
-           'structure_of', 'Combinator', 'Walk', 'structure_of_tensors', 'checked', 'Chain', 'chain_of', 'compose',
-           'Parallel', 'FanOut', 'Lifted', 'typed', 'lift']
+           'structure_of', 'Combinator', 'Walk', 'emits_mask', 'structure_of_tensors', 'checked', 'Chain', 'chain_of',
+           'compose', 'in_turn', 'Parallel', 'FanOut', 'Lifted', 'typed', 'lift']
 
 # %% ../../nbs/01-core/09_functions.ipynb #6627769c
 import inspect, re
@@ -21,10 +21,11 @@ from typing_extensions import TypeVar
 from .code import Code, written_zeros
 from .arguments import TOLD, guarded, is_in_the_house, not_computed
 from .errors import ArgumentError, ShapeError, briefly
-from .joints import does_not_meet, name_of, who
+from .joints import does_not_meet, made_in, name_of, who
+from .masks import Carrier, carries, mask_in, masks_among, unmasked, with_mask
 from .shapes import Shape
 from .signatures import Axes, Lead, Named, Pair, Signature, Some, Var, parse, parse_structure, shown, shown_signature, size
-from .tracing import by_rule, initialize_for, shown_line, signature_of, trace, users_line, waits
+from .tracing import by_rule, initialize_for, shown_line, signature_of, torch_modules, trace, users_line, waits
 from .unification import Mismatch, Unifier, tensors
 
 # %% ../../nbs/01-core/09_functions.ipynb #15d5d86f
@@ -216,6 +217,9 @@ class Combinator(Function[A, B]):
     _compiled_call_impl = None   # called with a symbol, it calls its parts with symbols
     _inline = True               # its code becomes part of the code around it; False: it is called
     _polymorphic = False         # its type depends on what it is given, and is asked for each time
+    hands_on_masks = False       # its code says what becomes of the masks of what goes in
+    masks_enter = True           # if it is called: it can take tensors that carry masks
+    _emits,_run_masked = False,None
     def __init__(self, *parts):
         super().__init__()
         self.__dict__.update(_keys=[], _functions={}, _counts={}, _run=None, _declared=None, _made=False, _check=False)
@@ -361,20 +365,46 @@ class Combinator(Function[A, B]):
     def emit_part(self, code, path, key, x, state=None):
         "Write the code of a part"
         part = self.part(key)
-        if getattr(part, '_inline', False) and (part._name is None or not isinstance(part, Combinator)): return part.emit(code, (*path, key), x, state)
+        if getattr(part, '_inline', False) and (part._name is None or not isinstance(part, Combinator)):
+            y,after = part.emit(code, (*path, key), x, state)
+            if code.has_mask(x) and not getattr(part, 'hands_on_masks', False): code.add(f'{self._carrier(code, key)}.dropped({code.mask(x)})')
+            return y,after
         s = signature_of(part)
         target = code.module((*path, key)) if isinstance(part, nn.Module) and not (isinstance(part, Lifted) and not isinstance(part.function, nn.Module)) else code.bind(part.function if isinstance(part, Lifted) else part, key)
         spread = s.spread and not (isinstance(x, str) and s.rules and not isinstance(s.takes, Pair) and _variadic(part))
-        y,after = code.call(target, x, spread, state, s.state is not None)
+        if code.has_mask(x) or code.masks is not None and emits_mask(part): y,after = self._emit_masked(code, key, target, x, spread, state, s.state is not None)
+        else: y,after = code.call(target, x, spread, state, s.state is not None)
         if code.check or getattr(part, '_check', False): code.add(f'{code.bind(checked, "checked")}({code.bind(part, "part")}, {code.value(key)}, {code.text(x)}, {y})')
         return y,after
-    def _written(self):
-        code,stateful = Code(self._check),self._scheme.state is not None
+    def _emit_masked(self, code, key, target, x, spread, state, stateful):
+        "Write the call of a part whose input may have a mask, or whose output has one"
+        if spread and isinstance(x, str): inputs,masks = f'tuple({x})',f'({code.mask(x)} or (None,)*len({x}))'
+        else:
+            items = x if spread else [x]
+            inputs,masks = code.text(items),code.mask(items)
+        if stateful and state is not None: inputs,masks = f'({inputs} + ({code.text(state)},))',f'({masks} + (None,))'
+        y = code.new()
+        code.masks[y] = code.new('k')
+        knows = hasattr(type(self.part(key)), 'with_masks')
+        call = f'{target}.with_masks(' if knows else f'{self._carrier(code, key)}({target}, '
+        code.add(f'{y}, {code.mask(y)} = {call}{inputs}, {masks})')
+        return code.parts(y, 2) if stateful else (y, None)
+    def _carrier(self, code, key):
+        "The name of what calls a part that does not know of masks"
+        part = self.part(key)
+        function = part.function if isinstance(part, Lifted) and not isinstance(part.function, nn.Module) else part
+        return code.bind(Carrier(function, who(part, key), made_in(part, self._line)), 'carrier')
+    def _written(self, masks=False):
+        code,stateful = Code(self._check, masks),self._scheme.state is not None
         x = 'x'
         if stateful: self._first_state(code)
         y,after = self.emit(code, (), x, code.like('s', self._scheme.state) if stateful else None)
-        self.__dict__['_run'] = code.function(y, after, stateful)
-        return self._run
+        run = code.function(y, after, stateful)
+        if masks: self.__dict__['_run_masked'] = run
+        else:
+            self.__dict__.update(_run=run, _run_masked=None, _emits=emits_mask(self))
+            if self._emits: self._written(True)
+        return run
     def _first_state(self, code):
         code.add('if s is None:')
         code.depth += 1
@@ -382,25 +412,62 @@ class Combinator(Function[A, B]):
         code.add(f's = {code.text(zeros)}' if zeros else f'raise {code.bind(_no_state(self), "error")}')
         code.depth -= 1
 
-    def forward(self, x, *more):
+    def forward(self,
+        x,
+        *more,                    # more inputs, or the state
+        mask=None,                # of each input which steps count, (batch, time); None: as the tensors carry it
+        return_mask:bool=False,   # give the output's mask, too
+    ):
         try:
             run = self._run or self._prepared(x if not more or self._scheme.state is not None else (x, *more))
+            if self._emits or return_mask or mask is not None or type(x) is not Tensor and carries((x, more)):
+                if not _symbolic(x): return self._with_care((x, *more), mask, return_mask)   # symbols bring their masks along
             if not more: return run(self, x)
             return run(self, x, *more) if self._scheme.state is not None else run(self, (x, *more))
         except TOLD as error:
             if not is_in_the_house(error): raise
             raise not_computed(who(self), (x, *more), error) from error
 
-    def _prepared(self, x):
+    def _with_care(self, inputs, mask, return_mask):
+        "A call in which masks come in, or go out"
+        none = (None,)*len(inputs)
+        if mask is None: masks = mask_in(inputs) or none
+        elif len(inputs) == 1 or self._scheme.state is not None: masks = mask,*none[1:]
+        else: masks = tuple(mask)
+        out,found = self.with_masks(unmasked(inputs), masks)
+        if return_mask: return out,found
+        if not torch.compiler.is_compiling(): return with_mask(out, found)
+        if masks_among(found): self._say_lost(found)   # no tensor carries anything out of compiled code
+        return out
+    @torch._disable_dynamo
+    def _say_lost(self, masks): self._own_carrier().dropped(masks)
+
+    def with_masks(self,
+        inputs:tuple,   # what it is called with
+        masks:tuple,    # of each a mask, a nest of masks, or None
+    ) -> tuple:         # what it gives, and the masks of that, in the same nest
+        "A call whose inputs have masks; the masks are values of their own"
+        if not self._inline: return self._own_carrier()(self, inputs, masks)
+        x,*state = inputs
+        k,*_ = masks
+        if state and self._scheme.state is None: x,k,state = inputs,masks,[]
+        if self._run is None: self._prepared(x)
+        run = self._run_masked or self._prepared(x, True)
+        return run(self, x, k, *state)
+    def _own_carrier(self):
+        if '_alone' not in self.__dict__: self.__dict__['_alone'] = Carrier(self, who(self), made_in(self))
+        return self._alone
+
+    def _prepared(self, x, masks=False):
         self._made_by(x)
-        return self._written()
+        return self._written(masks)
     _prepared = torch._disable_dynamo(_prepared)   # types are no part of what is compiled
     def _made_by(self, x):
         if self._made or _symbolic(x): return
         if self._declared is not None: self._ready()
         else: self._make(structure_of_tensors(x))
 
-    def __getstate__(self): return {k: v for k, v in self.__dict__.items() if k not in ('_run', '_known')} | dict(_run=None)
+    def __getstate__(self): return {k: v for k, v in self.__dict__.items() if k not in ('_run', '_run_masked', '_known')} | dict(_run=None)
 
 def _no_state(f): return ArgumentError(f'{who(f)} needs its first state: its size does not follow from the input.', got=str(f.signature), fix='f(x, state), or fix_state(f, state)')
 
@@ -410,6 +477,9 @@ class Walk:
     def inside(self, key): return Walk(self.rows, (*self.path, key), self.depth + 1)
     def order(self, row): return 0
 
+def emits_mask(f) -> bool:
+    "Does a mask go out of it, or of a part of it, where none came in?"
+    return any(getattr(m, 'emits_mask', False) for m in f.modules()) if isinstance(f, nn.Module) else False
 def _variadic(f):
     try: return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(f.forward if isinstance(f, nn.Module) else f).parameters.values())
     except (TypeError, ValueError): return False
@@ -438,6 +508,7 @@ def checked(part, key, x, y):
 # %% ../../nbs/01-core/09_functions.ipynb #f0a7aeac
 class Chain(Combinator[A, B]):
     "One after the other: `f >> g`"
+    hands_on_masks = True
     def __init__(self, *parts):
         flat = []
         for p in parts: flat += [(k, p.part(k)) for k in p._keys] if isinstance(p, Chain) and p._name is None and not p._check else [(None, p)]
@@ -517,9 +588,21 @@ def compose(
     made.__dict__['_check'] = check
     return made
 
+# %% ../../nbs/01-core/09_functions.ipynb #253ee439
+def in_turn(
+    modules:nn.Sequential,
+) -> Signature | None:   # None: it is no chain of functions of one input
+    "The type of modules one after the other"
+    signatures = [signature_of(m) for m in modules]
+    if any(s.state is not None or s.spread for s in signatures): return None
+    return Chain(*modules).scheme()
+
+torch_modules[nn.Sequential] = in_turn
+
 # %% ../../nbs/01-core/09_functions.ipynb #52db6cc2
 class _Side(Combinator[A, B]):
     "Several at once"
+    hands_on_masks = True
     def infer(self, u, takes, walk=None, source=None):
         gives,states = [],[]
         for key, x in zip(self._keys, self._shares(u, takes, source)):
@@ -541,7 +624,7 @@ class Parallel(_Side[A, B]):
         try: u.unify(takes, shares)
         except Mismatch as m: raise does_not_meet(m, u(takes), self._scheme.takes if '_scheme' in self.__dict__ else shares, source and source[1], self, left_key=source and source[0]) from None
         return shares.items
-    def _values(self, code, x): return code.parts(x, len(self._keys)) if len(self._keys) > 1 else [f'{x}[0]' if isinstance(x, str) else x[0]]
+    def _values(self, code, x): return code.parts(x, len(self._keys)) if len(self._keys) > 1 else [code.only(x)]
 
 class FanOut(_Side[A, B]):
     "Both on the same input: `f & g`"
@@ -559,6 +642,11 @@ class Lifted(Function[A, B]):
         if hasattr(function, '__name__'): self.__dict__.update(__name__=function.__name__, __doc__=function.__doc__)
     def scheme(self): return super().scheme() if self._signature is not None else signature_of(self.function)
     def traced(self, takes): return trace(self.function, takes)
+    def with_masks(self, inputs, masks):
+        "A call whose inputs have masks"
+        if hasattr(type(self.function), 'with_masks'): return self.function.with_masks(inputs, masks)
+        if '_alone' not in self.__dict__: self.__dict__['_alone'] = Carrier(self.function, who(self), made_in(self))
+        return self._alone(self, inputs, masks)
     def forward(self, *args, **kwargs):
         if len(args) == 1 and isinstance(args[0], tuple) and self.scheme().spread: args = args[0]
         y = self.function(*args, **kwargs)

@@ -68,6 +68,7 @@ def _places(module, names):
 
 class _Around(Combinator[A, B]):
     "One part, with its own type"
+    hands_on_masks = True
     def infer(self, u, takes, walk=None, source=None): return self.ask(u, self._keys[0], takes, walk, source)
     def emit(self, code, path, x, state): return self.emit_part(code, path, self._keys[0], x, state)
 

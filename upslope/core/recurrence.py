@@ -18,6 +18,7 @@ from .errors import ArgumentError, ShapeError
 from .code import written_shapes, written_zeros
 from .functions import A, B, Combinator, Function, _no_state, _states
 from .joints import made_in, who
+from .masks import joined, steps_of, where_it_counts
 from .signatures import Axes, Lead, Pair, Some, Var, shown, size
 from .tracing import signature_of
 from .unification import Mismatch, Unifier, tensors
@@ -64,7 +65,8 @@ def _flat(x): return [x] if isinstance(x, str) else [n for o in x for n in _flat
 def _nest(x, names): return next(names) if isinstance(x, str) else tuple(_nest(o, names) for o in x)
 
 class Unroll(Mapped[A, B]):
-    "A step, run over an axis of time"
+    "A step, run over an axis of time; one that the mask leaves out changes nothing, and gives what the one before it gave"
+    hands_on_masks = True
     def __init__(self, f, axis:int=1, last:bool=False):
         self.__dict__.update(axis=axis, last=last)
         super().__init__(f)
@@ -80,18 +82,34 @@ class Unroll(Mapped[A, B]):
         items = [code.new() for _ in seqs]
         if s.state is not None: state = code.kept(code.like(state, s.state))
         at = len(code.lines)
-        code.add(f'for {", ".join(items)} in {seqs[0] if len(seqs) == 1 else "zip(" + ", ".join(seqs) + ")"}:')
+        over,masks,keep = [*seqs],code.has_mask(x) and code.mask(x),code.new('keep')
+        if masks: over,items = [*over, f'{code.bind(steps_of, "steps_of")}({masks}, {code.value(self.axis)}, len({seqs[0]}))'],[*items, keep]
+        code.add(f'for {", ".join(items)} in {over[0] if len(over) == 1 else "zip(" + ", ".join(over) + ")"}:')
         code.depth += 1
         y,after = self.emit_part(code, path, self._keys[0], _nest(x, iter(items)), state)
         y = code.like(y, s.gives)
-        kept = [code.new('ys') for _ in _flat(y)]
+        kept,olds = [code.new('ys') for _ in _flat(y)],[]
+        if masks and s.state is not None: y,after,olds = self._where_it_counts(code, keep, y, after, state)
         for name, o in zip(kept, _flat(y)): code.add(f'{name} = {o}' if self.last else f'{name}.append({o})')
         if s.state is not None: code.add(f'{code.text(state)} = {code.text(after)}')
         code.depth -= 1
+        code.lines[at:at] = [' '*code.depth + f'{name} = None' for name in olds]
         if self.last: return _nest(y, iter(kept)),state
         code.lines[at:at] = [' '*code.depth + f'{name} = []' for name in kept]
-        for name in kept: code.add(f'{name} = torch.stack({name}, {code.value(self.axis)})')
+        for name in kept:
+            code.add(f'{name} = torch.stack({name}, {code.value(self.axis)})')
+            if masks: code.give_mask(name, f'{code.bind(joined, "joined")}({masks})')
         return _nest(y, iter(kept)),state
+    def _where_it_counts(self, code, keep, y, after, state):
+        "Write that a step which does not count changes nothing: (the output, the state, names that hold the outputs before)"
+        choose,olds,outputs = code.bind(where_it_counts, 'where_it_counts'),[],[]
+        after = code.like(after, signature_of(self.parts[0]).state)
+        states = [f'{choose}({keep}, {new}, {old})' for new, old in zip(_flat(after), _flat(state))]
+        for o in _flat(y):
+            olds.append(code.new('old'))
+            outputs.append(code.kept(f'{choose}({keep}, {o}, {olds[-1]})'))
+            code.add(f'{olds[-1]} = {outputs[-1]}')
+        return _nest(y, iter(outputs)),_nest(after, iter(states)),olds
 
 def _without(u, structure, axis):
     structure = u(structure)
@@ -122,6 +140,7 @@ def fold(
 # %% ../../nbs/01-core/11_recurrence.ipynb #52cda422
 class StateGiven(Combinator[A, B]):
     "A function with a state that it brings itself: to be subclassed"
+    hands_on_masks = True
     def infer(self, u, takes, walk=None, source=None):
         y,state = self.ask(u, self._keys[0], takes, walk, source)
         if state is None: raise ArgumentError(f'{who(self)} gives a state to {who(self.parts[0], self._keys[0])}, which has none{made_in(self.parts[0], self._line)}.', got=str(signature_of(self.parts[0])), need='a function with a state', fix='recurrently(f)')

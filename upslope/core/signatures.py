@@ -182,16 +182,32 @@ class _Reader:
         text = text.strip()
         if text == '()': return Axes(())
         if text[:1] in ('(', '{') and len(_split(text, '\0', self.whole)) == 1 and self._closes(text):
-            parts = [o for o in _split(text[1:-1], ',', self.whole) if o.strip()]
-            if text[0] == '(': return self.structure(parts[0]) if len(parts) == 1 and not text[:-1].rstrip().endswith(',') else Pair(map(self.structure, parts))
-            named = [o.partition(':') for o in parts]
-            if not all(colon and name.strip().isidentifier() for name, colon, _ in named): raise _bad(self.whole, f'{text!r} has no names', "{image: b h w c, label: b}")
-            return Named({name.strip(): self.structure(o) for name, _, o in named})
+            return self.tuple_of(text) if text[0] == '(' else self.dict_of(text)
         if re.fullmatch(r"'\w+", text): return self.somes.setdefault(text[1:], Some(text[1:]))
         axes = [self.axis(o) for o in _split(text, ' \t\n', self.whole) if o]
         if sum(isinstance(o, Lead) for o in axes) > 1: raise _bad(self.whole, f'{text!r} has `...` twice in one tensor')
         if not axes: raise _bad(self.whole, 'a tensor is missing', '`()` is a single number')
         return Axes(axes)
+
+    def tuple_of(self, text):
+        "Of '(b n, b m)'; '(b n)' is the tensor itself, '(b n,)' a tuple of one"
+        *parts,last = _split(text[1:-1], ',', self.whole)
+        if last.strip(): parts.append(last)   # a comma at the end says nothing
+        elif not parts: raise _bad(self.whole, 'a tensor is missing', '`()` is a single number')
+        if len(parts) == 1 and last.strip(): return self.structure(parts[0])
+        return Pair(map(self.structure, parts))
+    def dict_of(self, text):
+        "Of '{image: b h w c, label: b}'"
+        *parts,last = _split(text[1:-1], ',', self.whole)
+        if last.strip(): parts.append(last)
+        found = {}
+        for part in parts:
+            name,colon,tensor = part.partition(':')
+            name = name.strip()
+            if not colon or not name.isidentifier(): raise _bad(self.whole, f'{text!r} has no names', '{image: b h w c, label: b}')
+            if name in found: raise _bad(self.whole, f'the name {name!r} stands twice')
+            found[name] = self.structure(tensor)
+        return Named(found)
 
     def _closes(self, text):
         depth = 0

@@ -15,10 +15,11 @@ from fasttransform import Pipeline as _Pipeline, Transform
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #f95b1db4
 from ..core.errors import ArgumentError, DataError, lookup, unknown
+from ..core.pictures import picture
 from .saving import load_state, save_state
 from .sources import fingerprint
 from .transforms import STEPS, Step, _to_tensor, learn
-import upslope.data.tables  # adds its steps to STEPS
+from .tables import ChannelsFirst, ChannelsLast   # the module adds its steps to STEPS
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #2b4e8c32
 class SklearnStep(Step):
@@ -76,6 +77,8 @@ class Pipeline(_Pipeline):
         if not (split_idx is None or isinstance(split_idx, int)): raise ArgumentError('A pipeline stands for training or validation.', got=f'split_idx={split_idx!r:.60}', need='0, 1 or None')
         super().__init__([as_step(o) for o in steps], split_idx=split_idx)
         self.fitted_on = None
+        behind = next((o for o in self.fs if self.has_channels_first(o) and getattr(o, 'needs_channels_last', False)), None)
+        if behind is not None: raise ArgumentError(f'{behind!r} takes the last axis for the channels, and there they come first.', got=repr(self), fix="the step 'channels_first' behind it")
 
     def fit(self, x, y=None):
         "Fit each step to what those before it make of `x`, the training part; returns the pipeline"
@@ -88,6 +91,13 @@ class Pipeline(_Pipeline):
             x = step(x, split_idx=self.split_idx)
         return self
 
+    def has_channels_first(self, until=None) -> bool:
+        "Have the channels been moved to the front, at the end or where the step `until` begins?"
+        moved = False
+        for step in self.fs:
+            if step is until: break
+            if isinstance(step, (ChannelsFirst, ChannelsLast)): moved = isinstance(step, ChannelsFirst)
+        return moved
     @property
     def steps(self): return list(self.fs)
     @property
@@ -116,8 +126,7 @@ class Pipeline(_Pipeline):
         "The first `n` rows of an encoded batch, decoded to what a person reads: a table, pictures, or texts"
         decoded = self.decode(x[:n])
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 4 and decoded.shape[-1] in (1, 3):
-            import matplotlib.pyplot as plt
-            fig,axes = plt.subplots(1, len(decoded), figsize=(1.2*len(decoded), 1.3), squeeze=False)
+            fig,axes = picture(1, len(decoded), size=(1.2*len(decoded), 1.3))
             for ax,img in zip(axes[0], decoded): ax.imshow(img.squeeze(-1).numpy(), cmap='gray_r'); ax.axis('off')
             return fig
         if isinstance(decoded, torch.Tensor) and decoded.ndim == 2:

@@ -36,6 +36,7 @@ class Step(Transform):
     "A transform that may learn from the training part; subclasses give `encodes`, and `decodes` and `fit` if they have them"
     learns = ()        # the attributes that `fit` sets
     reversible = True  # does `decode` give back what went in?
+    needs_channels_last = False   # has it something for each entry of the last axis, or for pixels (rows, height, width, channels)?
     def __init__(self): super().__init__()
 
     def args(self) -> dict:
@@ -98,6 +99,7 @@ def _over(x):
 
 class PerEntry(Step):
     "The base of steps with one statistic for each entry of the last axis"
+    needs_channels_last = True
     def _check(self, x):
         learned,given = len(getattr(self, self.learns[0])),x.shape[-1] if x.ndim > 1 else 1
         if learned not in (1, given):

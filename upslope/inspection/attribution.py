@@ -18,6 +18,7 @@ from torch import nn
 
 # %% ../../nbs/05-inspection/13_attribution.ipynb #cbbede99
 from ..core.errors import ArgumentError, DataError, lookup, needs
+from ..core.pictures import axes_of, picture, picture_of
 from ..core.seeds import seeded
 from .case import reinitialize
 from .hooks import layers
@@ -59,11 +60,10 @@ class Attribution:
         names = list(self.features) if len(self.features) == flat.shape[1] else [f'x[{i}]' for i in range(flat.shape[1])]
         return pd.DataFrame(flat, index=pd.Index(self.rows, name='row'), columns=names)
     def plot(self, n:int=6, x=None):
-        "Above the rows, below what the output rests on: orange for, blue against; for a table the strongest inputs"
-        import matplotlib.pyplot as plt
+        "Above the rows, below what the output rests on: orange for, blue against; for a table the strongest inputs. A figure"
         n,x = min(n, len(self.values)),self.x if x is None else x
         if is_picture(self.values[0]):
-            fig,axes = plt.subplots(2, n, figsize=(1.6*n + .7, 3.5), squeeze=False, layout='constrained')
+            fig,axes = picture(2, n, size=(1.6*n + .7, 3.5))
             for i in range(n):
                 v = self.values[i]
                 v = v.sum(-1 if v.shape[-1] in (1, 3) else 0) if v.ndim == 3 else v
@@ -76,7 +76,7 @@ class Attribution:
             fig.supylabel(self.method.replace('_', ' '), fontsize=9)
             return fig
         n,f = min(n, 4),self.frame
-        fig,axes = plt.subplots(1, n, figsize=(3.3*n, 2.3), squeeze=False, layout='constrained')
+        fig,axes = picture(1, n, size=(3.3*n, 2.3))
         for ax,(row,v),t in zip(axes.flat, f.iterrows(), self.target if self.target is not None else [None]*n):
             v = v.reindex(v.abs().sort_values().index)[-6:]
             ax.barh(v.index, v, color=np.where(v > 0, '#d55e00', '#0072b2'), height=.6); ax.axvline(0, c='.3', lw=.8)
@@ -166,13 +166,12 @@ def plot_randomization(
     checks,   # what `randomization_check` returned, or several: name -> table
     ax=None,  # matplotlib's; None: a new figure
 ):
-    "Rank correlation of absolute attributions against how much of the model is random"
-    import matplotlib.pyplot as plt
-    ax = ax or plt.figure(figsize=(5.4, 3.2)).gca()
+    "Rank correlation of absolute attributions against how much of the model is random: a figure, or the `ax` that was given"
+    ax = axes_of(ax, size=(5.4, 3.2))
     several = isinstance(checks, dict)
     for (name,t),style,c in zip((checks if several else dict(attribution=checks)).items(), ['o-', 's--', '^:'], ['#0072b2', '#d55e00', '#009e73']):
         ax.errorbar(range(len(t)), t.absolute, yerr=t['standard error'], fmt=style, c=c, label=name, capsize=2)
         ax.set_xticks(range(len(t)), t.index)
     ax.axhline(0, c='.6', lw=.8); ax.set(xlabel='layers drawn anew, from the output down to', ylabel='rank correlation\nwith the trained model', ylim=(-.2, 1.05))
     if several: ax.legend(fontsize=8)
-    return ax
+    return picture_of(ax)

@@ -17,6 +17,7 @@ from fastai.learner import Learner
 
 # %% ../../nbs/05-inspection/16_data_views.ipynb #a5612003
 from ..core.errors import ArgumentError, DataError, unknown
+from ..core.pictures import axes_of, picture, picture_of
 from ..data.batches import Batches
 from ..data.sources import Dataset
 from .case import _matrix, _undisturbed
@@ -56,16 +57,15 @@ def plot_class_balance(
     data,       # as in `class_balance`
     ax=None,    # matplotlib's; None: a new figure
 ):
-    "Shares of the classes in each part, with counts"
-    import matplotlib.pyplot as plt
+    "Shares of the classes in each part, with counts: a figure, or the `ax` that was given"
     t = class_balance(data)
     parts,k = list(dict.fromkeys(t.columns.get_level_values(0))),len(t)
-    ax = ax or plt.figure(figsize=(max(4.5, .62*k*len(parts)**.5 + 1.5), 3)).gca()
+    ax = axes_of(ax, size=(max(4.5, .62*k*len(parts)**.5 + 1.5), 3))
     for i,(n,c,h) in enumerate(zip(parts, ['#0072b2', '#e69f00', '#009e73', '#cc79a7'], ['', '//', '..', 'xx'])):
         bars = ax.bar(np.arange(k) + (i - (len(parts) - 1)/2)*.8/len(parts), t[n, 'share'], .8/len(parts), label=f"{n} ({t[n, 'rows'].sum()} rows)", color=c, hatch=h, edgecolor='white', lw=.3)
         if k*len(parts) <= 40: ax.bar_label(bars, t[n, 'rows'], fontsize=6, rotation=90, padding=2)
     ax.set_xticks(range(k), t.index); ax.set(xlabel='class', ylabel='share of the part'); ax.margins(y=.25); ax.legend(fontsize=8, ncols=3, loc='upper center')
-    return ax
+    return picture_of(ax)
 
 # %% ../../nbs/05-inspection/16_data_views.ipynb #088f7fa0
 def duplicates(
@@ -137,14 +137,15 @@ def plot_outliers(
     part:str='train',  # 'train', 'valid' or 'test'
     **kwargs
 ):
-    "The rows that are least like the others, drawn; arguments as in `outliers`"
-    import matplotlib.pyplot as plt
+    "The rows that are least like the others, drawn in one figure; arguments as in `outliers`"
     parts,_,features = _parts(data, kwargs.get('limit', 5000))
     t = outliers(data, k, part, **kwargs)
     x = parts[part if part in parts else next(iter(parts))][0][0]
     flat = x.ndim == 2
-    cols = min(len(t), 3 if flat else 6); n = -(-len(t)//cols)
-    fig,axes = plt.subplots(n, cols, figsize=((3.4 if flat else 1.65)*cols, (1.9 if flat else 2.1)*n), squeeze=False, layout='constrained')
+    cols = min(len(t), 3 if flat else 6)
+    n = -(-len(t)//cols)
+    width,height = (3.4, 1.9) if flat else (1.65, 2.1)
+    fig,axes = picture(n, cols, size=(width*cols, height*n))
     for ax in axes.flat[len(t):]: ax.axis('off')
     center,scale = (x.float().mean(0), x.float().std(0).clamp_min(1e-9)) if flat else (None, None)
     for ax,(i,r) in zip(axes.flat, t.iterrows()):
@@ -184,8 +185,7 @@ def show_batch(
     part:str='train',   # of the data
     k:int=12,           # at most so many pictures, or columns of a table
 ):
-    "A batch as the network gets it: pictures with their targets, or the distribution of each column"
-    import matplotlib.pyplot as plt
+    "A batch as the network gets it: pictures with their targets, or the distribution of each column, in one figure"
     b,n = _one_batch(data, part)
     x,y = b[0].detach().cpu(),b[n].detach().cpu() if len(b) > n else None
     holder = data.dls if isinstance(data, Learner) else data
@@ -194,14 +194,16 @@ def show_batch(
     label = lambda v: '' if v is None else (str(names[int(v)]) if int(v) < len(names) else str(int(v))) if v.numel() == 1 and not v.is_floating_point() else ' '.join(f'{o:.3g}' for o in v.flatten()[:3].tolist())
     if is_picture(x[0]) or not x.is_floating_point():
         m = min(k, len(x)); cols = min(m, 6)
-        fig,axes = plt.subplots(-(-m//cols), cols, figsize=(1.45*cols, 1.75*(-(-m//cols))), squeeze=False, layout='constrained')
+        rows = -(-m//cols)
+        fig,axes = picture(rows, cols, size=(1.45*cols, 1.75*rows))
         for ax in axes.flat[m:]: ax.axis('off')
         for i,ax in zip(range(m), axes.flat): draw_row(ax, x[i]); ax.set_title(label(y[i] if y is not None else None), fontsize=9)
         fig.suptitle(f'{m} of {len(x)} rows; values {x.min():.3g} to {x.max():.3g}', fontsize=9)
         return fig
     flat = x.flatten(1)
     cols = range(min(k, flat.shape[1]))
-    fig,ax = plt.subplots(figsize=(6.4, .3*len(cols) + 1.1), layout='constrained')
+    fig,axes = picture(size=(6.4, .3*len(cols) + 1.1))
+    ax = axes[0,0]
     values = [flat[:,j][torch.isfinite(flat[:,j])].numpy() for j in cols]
     ax.boxplot(values, orientation='horizontal', widths=.6, medianprops=dict(color='#d55e00', lw=1.5), flierprops=dict(marker='.', ms=3, markeredgecolor='#0072b2'))
     ax.set_yticks(range(1, len(cols) + 1), [features[j] if len(features) == flat.shape[1] else f'x[{j}]' for j in cols], fontsize=8); ax.invert_yaxis()

@@ -18,6 +18,7 @@ from fastai.callback.core import Callback
 
 # %% ../../nbs/05-inspection/06_doctor.ipynb #32881f66
 from ..core.errors import ArgumentError, lookup
+from ..core.pictures import picture
 from .case import Case, NotApplicable, case_of
 
 # %% ../../nbs/05-inspection/06_doctor.ipynb #f5930a15
@@ -84,10 +85,10 @@ class Finding:
     __repr__ = __str__
     def plot(self, figsize=(7, 3.2)):
         "The evidence as a figure"
-        import matplotlib.pyplot as plt
         e = self.evidence
         if not e.bars and not e.lines: raise ArgumentError('This finding has no picture.', got=self.name, have=list(e.numbers))
-        fig,ax = plt.subplots(figsize=figsize, layout='constrained')
+        fig,axes = picture(size=figsize)
+        ax = axes[0,0]
         if e.bars:
             keys = [str(k) for k in e.bars]
             ax.bar(range(len(keys)), list(e.bars.values()), color='C0'); ax.set_xticks(range(len(keys)), keys, rotation=0 if sum(map(len, keys)) < 60 else 40, ha='center' if sum(map(len, keys)) < 60 else 'right')
@@ -97,7 +98,6 @@ class Finding:
         if e.log: ax.set_yscale('log')
         if e.threshold is not None: ax.axhline(e.threshold, color='C3', ls='--', lw=1)
         ax.set_title(self.rule.title); ax.set_ylabel(e.axis); ax.spines[['top', 'right']].set_visible(False)
-        plt.close(fig)
         return fig
     def _repr_html_(self): return _STYLE + _card(self)
 

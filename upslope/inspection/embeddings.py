@@ -17,6 +17,7 @@ import numpy as np, torch
 
 # %% ../../nbs/05-inspection/14_embeddings.ipynb #cb98df6f
 from ..core.errors import ArgumentError, DataError, lookup, unknown, needs
+from ..core.pictures import axes_of, picture_of
 from .hooks import Tap
 from .predictions import predictions
 
@@ -88,10 +89,9 @@ class Projection:
         return f
     def __repr__(self): return f'Projection({self.method} of layer {self.layer!r}, {len(self.xy)} rows, trustworthiness {self.trustworthiness():.3f})'
     def plot(self, ax=None):
-        "Each row as a point, classes by colour and named at their middle; wrong predictions have a ring, if they are fewer than half"
-        import matplotlib.pyplot as plt
+        "Each row as a point, classes by colour and named at their middle; wrong predictions have a ring, if they are fewer than half. A figure, or the `ax` that was given"
         from matplotlib.patheffects import withStroke
-        ax = ax or plt.figure(figsize=(5, 4.3)).gca()
+        ax = axes_of(ax, size=(5, 4.3))
         if self.labels is None: ax.scatter(*self.xy.T, s=10, c='#0072b2', alpha=.7, lw=0)
         else:
             for k in np.unique(self.labels):
@@ -104,7 +104,7 @@ class Projection:
                 ax.legend(fontsize=8, loc='best')
         ax.set(xlabel=self.axes[0], ylabel=self.axes[1], title=f'layer {self.layer!r}: trustworthiness {self.trustworthiness():.2f}'); ax.title.set_fontsize(10)
         if self.method != 'pca': ax.set_xticks([]); ax.set_yticks([])
-        return ax
+        return picture_of(ax)
 
 def embed(
     of,                # a Learner (ours or fastai's), or a model

@@ -21,6 +21,7 @@ from fastai.learner import Learner
 
 # %% ../../nbs/05-inspection/12_landscape.ipynb #32c375ad
 from ..core.errors import ArgumentError, DataError, ShapeError
+from ..core.pictures import axes_of, picture_of
 from .predictions import predictions
 from .watch import is_batchnorm
 
@@ -117,15 +118,15 @@ class Surface:
         grid = np.meshgrid(*self.axes, indexing='ij')
         return pd.DataFrame({**{f'x{i}': g.ravel() for i,g in enumerate(grid)}, 'loss': self.loss.ravel()})
     def plot(self, ax=None, log=True):
-        "A curve, or contours with the loss written on them"
-        import matplotlib.pyplot as plt
-        if ax is None: ax = plt.figure(figsize=(5.2, 3.2) if self.loss.ndim == 1 else (5.4, 4.4)).gca()
+        "A curve, or contours with the loss written on them: a figure, or the `ax` that was given"
+        ax = axes_of(ax, size=(5.2, 3.2) if self.loss.ndim == 1 else (5.4, 4.4))
         ax.set_xlabel(self.labels[0])
         log = log and np.nanmin(self.loss) > 0
         if self.loss.ndim == 1:
             ax.plot(self.axes[0], self.loss, c='#0072b2', marker='.', ms=4); ax.axvline(0, c='.6', ls=':', lw=1)
             if log: ax.set_yscale('log')
-            ax.set_ylabel('loss'); return ax
+            ax.set_ylabel('loss')
+            return picture_of(ax)
         z = np.where(np.isfinite(self.loss), self.loss, np.nan)
         low,high = np.nanmin(z),np.nanmax(z)
         levels = np.geomspace(low, high, 13) if log and high > low else np.linspace(low, high if high > low else low + 1, 13)
@@ -139,7 +140,7 @@ class Surface:
             ax.plot(*self.path.T, 'o-', c='#d55e00', ms=3, lw=1.2)
             ax.annotate('start', self.path[0], color='#d55e00', fontsize=9, xytext=(4, 4), textcoords='offset points', path_effects=_halo()); ax.plot(*self.path[-1], '*', c='#d55e00', ms=12, mec='white')
         ax.set_ylabel(self.labels[1]); ax.locator_params(nbins=6)
-        return ax
+        return picture_of(ax)
 
 def _halo():
     from matplotlib.patheffects import withStroke

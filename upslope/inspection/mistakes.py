@@ -13,6 +13,7 @@ from fastcore.basics import patch
 
 # %% ../../nbs/05-inspection/15_mistakes.ipynb #318ea6b9
 from ..core.errors import ArgumentError
+from ..core.pictures import axes_of, picture, picture_of
 from .predictions import Predictions, draw_row
 
 # %% ../../nbs/05-inspection/15_mistakes.ipynb #f6dcb7e7
@@ -40,14 +41,13 @@ def most_confused(self:Predictions,
 def plot_confusion(self:Predictions,
     ax=None,  # matplotlib's; None: a new figure
 ):
-    "The confusion matrix: colour is the share of the true class, the number a count; right answers are left white"
-    import matplotlib.pyplot as plt
+    "The confusion matrix: colour is the share of the true class, the number a count; right answers are left white. A figure, or the `ax` that was given"
     table = self.confusion()
     counts = table.to_numpy()
     k = len(counts)
     share = counts/np.maximum(counts.sum(1, keepdims=True), 1)
     off = np.where(np.eye(k, dtype=bool), np.nan, share)
-    ax = ax or plt.figure(figsize=(1.9 + .42*k, 1.2 + .4*k)).gca()
+    ax = axes_of(ax, size=(1.9 + .42*k, 1.2 + .4*k))
     top = max(np.nanmax(off), 1e-9)
     im = ax.imshow(off, cmap='Blues', vmin=0, vmax=top)
     if k <= 20:
@@ -55,7 +55,7 @@ def plot_confusion(self:Predictions,
     ax.set_xticks(range(k), table.columns, rotation=0 if max(map(len, table.columns)) < 3 else 30, ha='center' if max(map(len, table.columns)) < 3 else 'right'); ax.set_yticks(range(k), table.index)
     ax.set(xlabel='predicted', ylabel='true', title=f'{int(np.trace(counts))} of {counts.sum()} right')
     bar = ax.figure.colorbar(im, ax=ax, fraction=.045, pad=.03); bar.set_label('confused, share of the true class')
-    return ax
+    return picture_of(ax)
 
 # %% ../../nbs/05-inspection/15_mistakes.ipynb #773ee31c
 @patch
@@ -79,13 +79,13 @@ def plot_top_losses(self:Predictions,
     largest:bool=True,   # False: the rows that cost least
     x=None,              # other inputs to draw, as those before the pipeline; None: those that the model got
 ):
-    "The rows with the largest loss, drawn"
-    import matplotlib.pyplot as plt
+    "The rows with the largest loss, drawn in one figure"
     table,x = self.top_losses(k, largest),self.xs[0] if x is None else x
     if len(x) != len(self): raise ArgumentError('These inputs are not those of the predictions.', got=f'{len(x)} rows', need=f'{len(self)} rows')
     cols = min(len(table), 3 if x.ndim == 2 else 6)
     rows = -(-len(table)//cols)
-    fig,axes = plt.subplots(rows, cols, figsize=((3.4 if x.ndim == 2 else 1.65)*cols, (1.9 if x.ndim == 2 else 2.1)*rows), squeeze=False)
+    width,height = (3.4, 1.9) if x.ndim == 2 else (1.65, 2.1)
+    fig,axes = picture(rows, cols, size=(width*cols, height*rows))
     center,scale = (x.float().mean(0).flatten(), x.float().std(0).flatten().clamp_min(1e-9)) if x.is_floating_point() and x.ndim == 2 else (None, None)
     short = lambda v: v if isinstance(v, str) else ' '.join(f'{o:.3g}' for o in v[:3])
     for ax in axes.flat[len(table):]: ax.axis('off')
@@ -93,7 +93,6 @@ def plot_top_losses(self:Predictions,
         draw_row(ax, x[i], self.features, center, scale)
         says = f"{short(row.predicted)} ({row.probability:.0%})" if self.classifies else short(row.predicted)
         ax.set_title(f'row {i}: {short(row.true)}\nsays {says}, loss {row.loss:.2g}', fontsize=8)
-    fig.tight_layout()
     return fig
 
 # %% ../../nbs/05-inspection/15_mistakes.ipynb #09a019b5
@@ -136,9 +135,8 @@ class Calibration:
         self.by_chance = float(np.mean([_ece(confidence, rng.random(n) < confidence, self.edges) for _ in range(resamples)]))
     def __repr__(self): return f'Calibration(ECE {self.ece:.4f}, {self.level:.0%} interval {self.interval[0]:.4f} to {self.interval[1]:.4f}; {self.by_chance:.4f} by chance alone, if perfectly calibrated; {len(self.right)} rows)'
     def plot(self, ax=None):
-        "The curve with its intervals, above how many rows each bin holds"
-        import matplotlib.pyplot as plt
-        ax = ax or plt.figure(figsize=(4.6, 4)).gca()
+        "The curve with its intervals, above how many rows each bin holds: a figure, or the `ax` that was given"
+        ax = axes_of(ax, size=(4.6, 4))
         t = self.table
         ax.plot([0, 1], [0, 1], c='.5', ls='--', lw=1, label='believable')
         ax.errorbar(t.confidence, t.right, yerr=[t.right - t.low, t.high - t.right], fmt='o-', c='#0072b2', ms=4, lw=1.3, capsize=2.5, label=f'model, {self.level:.0%} interval')
@@ -146,7 +144,7 @@ class Calibration:
         ax.text(.01, -.065, 'rows:', fontsize=7, color='.35'); ax.axhline(0, c='.8', lw=.8)
         ax.set(xlabel='probability of the predicted class', ylabel='share that is right', xlim=(0, 1.03), ylim=(-.09, 1.03), title=f'ECE {self.ece:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}], by chance {self.by_chance:.3f}')
         ax.title.set_fontsize(9); ax.legend(fontsize=8, loc='lower right', bbox_to_anchor=(1, .08))
-        return ax
+        return picture_of(ax)
 
 @patch
 def calibration(self:Predictions,

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 # %% ../../nbs/05-inspection/08_rules_model.ipynb #adc6cf35
 from ..core.seeds import seeded
-from .case import NotApplicable, settings
+from .case import NotApplicable, is_norm, settings
 from .watch import is_batchnorm, is_dropout
 from .doctor import Evidence, rule
 from .hooks import Tap, first_tensor, layers, _RECURRENT
@@ -145,6 +145,8 @@ def frozen_layer(case):
     if all(not p.requires_grad for p in case.names.values()): return Evidence('every parameter is frozen: nothing can be trained', dict(frozen=len(frozen)), bars=dict(frozen=len(frozen), training=0), severity='error')
     order = {n: i for i,n in enumerate(case.probe['order'] if case.train is not None else layers(case.model))}
     trains = [order[o] for n,p in case.names.items() if p.requires_grad and (o := _owner(case, n) or 'model') in order]
+    modules = dict(case.model.named_modules())
+    frozen = [n for n in frozen if not is_norm(modules[n.rpartition('.')[0]])]   # to keep a normalization as it is while the rest is tuned is usual
     late = [n for n in frozen if (o := _owner(case, n) or 'model') in order and trains and order[o] > min(trains)]
     if late: return Evidence(f"{', '.join(map(repr, late[:5]))} will not change, though a layer before it trains", {n: case.names[n].numel() for n in late}, bars={n: float(p.requires_grad) for n,p in case.names.items()}, axis='does the parameter train?')
 
@@ -211,6 +213,49 @@ def cannot_overfit(case):
     if len(torch.unique(flat, dim=0)) < .9*len(flat): raise NotApplicable('the batch holds equal rows')
     if best > .5*chance: return Evidence(f'after up to 300 steps of Adam on {len(flat)} rows, at the best of three learning rates, the loss is {best:.3g}; a constant answer has {chance:.3g}', dict(best=best, constant=chance), lines={f'lr {lr:g}': c for lr,c in case.overfit.items()}, threshold=chance, axis='loss on these rows')
 
+# %% ../../nbs/05-inspection/08_rules_model.ipynb #2003fee8
+def _averages(norm):
+    "Mean and variance that a batch normalization keeps, PyTorch's or ours; None, None if it keeps none"
+    mean = getattr(norm, 'running_mean', getattr(norm, 'moving_mean', None))
+    variance = getattr(norm, 'running_var', getattr(norm, 'moving_variance', None))
+    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor) or isinstance(mean, nn.UninitializedBuffer): return None,None
+    return mean.detach(),variance.detach()
+
+def _never_moved(norm):
+    "Are its averages those of a new layer?"
+    mean,variance = _averages(norm)
+    return mean is not None and bool((mean == 0).all() and (variance == 1).all())
+
+def _fits(case, name):
+    "Are the averages of this layer roughly those of its inputs in the training part? True without data"
+    if case.train is None: return True
+    model,seen = case.copy(train=False),[]
+    norm = dict(model.named_modules())[name]
+    mean,variance = _averages(norm)
+    handle = norm.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    with torch.no_grad(), seeded(0, 'averages'): model(*case.batch(256)[0])
+    handle.remove()
+    if not seen: return True   # it never runs: another rule says so
+    x = seen[0].movedim(getattr(norm, 'axis', 1), 0).flatten(1).float()
+    away = (x.mean(1) - mean).abs()/(x.var(1) + 1e-6).sqrt()
+    wider = ((x.var(1) + 1e-6)/(variance + 1e-6)).log().abs()
+    return away.median() < 1 and wider.median() < math.log(10)
+
+def _standing(case, norms):
+    "Evidence of averages that stand still in training and should not"
+    trains = {n: m for n,m in norms.items() if any(p.requires_grad for p in m.parameters())}
+    never = [n for n,m in trains.items() if case.trained and _never_moved(m) and (case.train is None or n in case.probe['ran'])]
+    frozen = [n for n in getattr(case.watch, 'frozen_norms', ()) if n in trains and _averages(trains[n])[0] is not None]
+    left = [n for n in frozen if n in case.watch.left_norms]
+    odd = [n for n in frozen if n not in left and n not in never and not _fits(case, n)]
+    names = sorted({*never, *left, *odd})
+    if not names: return None
+    layers = ', '.join(map(repr, names[:5]))
+    if never: text = f'the model was trained, and the averages of {layers} have never moved: they are 0 and 1'
+    elif left: text = f'{layers} were in evaluation mode while the model trained, after they had been in training mode'
+    else: text = f'{layers} were in evaluation mode while the model trained, and their averages are far from those of the data'
+    return Evidence(text, {'never moved': len(never), 'left in evaluation mode': len(left), 'far from the data': len(odd)}, bars={'standing still': len(names), 'all': len(norms)}, axis='layers')
+
 # %% ../../nbs/05-inspection/08_rules_model.ipynb #0746727a
 def _unlike(a, b): return (a - b).abs().max().item()/max(1e-6, b.abs().max().item())
 
@@ -253,8 +298,8 @@ def batchnorm_mode(case):
     copied = dict(case.copy(train=True).named_modules())
     still = [n for n,m in norms.items() if not copied[n].training and any(p.requires_grad for p in m.parameters())]
     if still: return Evidence(f"{', '.join(map(repr, still[:5]))} stay in evaluation mode after model.train(), though their weights train", {n: 1 for n in still}, bars={'in evaluation mode': len(still), 'all': len(norms)}, axis='layers')
+    if (evidence := _standing(case, norms)): return evidence
     w = case.watch
-    if w is not None and w.frozen_norms: return Evidence(f"{', '.join(map(repr, sorted(w.frozen_norms)[:5]))} were in evaluation mode while the model trained", dict(layers=len(w.frozen_norms)), bars={'in evaluation mode': len(w.frozen_norms), 'all': len(norms)}, axis='layers')
     if w is not None and w.eval_in_training_mode: return Evidence(f'{w.eval_in_training_mode} passes without gradients ran in training mode: their predictions depend on the batch, and they moved the running averages', dict(passes=w.eval_in_training_mode), bars={'passes in training mode': w.eval_in_training_mode}, axis='passes')
     case.need('train'); case.ran
     model,(xs,_) = case.copy(train=False),case.train.head(16)

@@ -68,6 +68,7 @@ def table(self:Study, metric:str=None):   # metric: a final number; None: the on
         if not len(runs): raise StudyError('Nothing may be shown of the test set yet.', got=f'{metric=}', need='a configuration that has finished all its seeds: the one chosen on validation is shown')
         runs,reference = runs.assign(base=None),chosen if chosen in set(runs.config) else None
     frame = comparison(runs, metric, reference, mode)
+    if said := self._declared.get('few_baselines'): about['few_baselines'] = said
     frame.attrs |= about
     table = _table_class()(frame)
     table.attrs = frame.attrs
@@ -99,6 +100,7 @@ def answers(self:Study) -> list:
     if d.get('interaction'): more.append(d['interaction']['text'])
     if self.design.name == 'search' and d.get('decisions'): more.append(d['decisions'][-1]['why'])
     if not self.design.together and any(self.steps) and not self.nuisance and not any('lr' in s for s in self.steps): more.append('The learning rate was the same for all values; nuisance=dict(lr=[...]) would tune it for each.')
+    if d.get('few_baselines'): more.append(d['few_baselines'])
     if d.get('plan'): more.append(d['plan'])
     if text := self._saved(): more.append(text)
     at = 1 if len(out) == 1 else len(out) - sum(o.startswith(('placebo', 'Something is wrong')) or ' runs ' in o for o in out[1:])

@@ -82,13 +82,14 @@ def _is_error(m):
     lines = [m.get('text'), m.get('traceback'), *(parts.values() if isinstance(parts, dict) else [None])]
     return _texts(m.get('error')) and bool(m['error']) and _texts(lines) and set(parts) <= {'got', 'need', 'have', 'fix', 'reason'}
 def _is_answer(m):
-    tasks,names = m.get('tasks'),m.get('names')
-    return _texts(tasks) and isinstance(names, dict) and set(names.values()) <= {'min', 'max'}
+    tasks,token_ids,names = m.get('tasks'),m.get('token_ids'),m.get('names')
+    kinds = _texts(tasks) and isinstance(token_ids, list) and len(token_ids) == len(tasks) and all(isinstance(v, bool) for v in token_ids)
+    return kinds and isinstance(names, dict) and set(names.values()) <= {'min', 'max'}
 
 def read_answer(
     path,       # file that a worker writes
     n:int,      # so many recipes were asked about
-) -> dict:      # None: it is not there yet; an error as `as_message` gave it; or `tasks`, a name for each recipe, and `names`, result -> 'min' or 'max'
+) -> dict:      # None: it is not there yet; an error as `as_message` gave it; or `tasks`, a name for each recipe, `token_ids`, true or false for each, and `names`, result -> 'min' or 'max'
     "A worker's answer, each part looked at; an error in words if it is none"
     message = read_message(path)
     if message is None: return None

@@ -15,20 +15,20 @@ if __name__ == '__main__':   # before anything that takes time: end with the pro
     gc.disable()   # while the libraries are loaded: nothing of them is garbage
 
 # %% ../../nbs/06-lab/16_planner.ipynb #8546cd1d
-import json, math, os, shutil, sys, time, traceback
+import json, math, os, shutil, sys, time
 from functools import partial
 from ..core.errors import StoreError
 from ..core.seeds import derive, seeded
 from .design import family
+from .frames import shorn_text
 from .recipe import Recipe
 from .store import Store
-from .worker import Pulse, Scorer, _build, _is_owned, _target_pipeline, answer, context, default_loss, owner_of, recipe_of, work_on
+from .worker import Pulse, Scorer, _build, _is_owned, answer, context, default_loss, loaders_for, owner_of, recipe_of, work_on
 from .watching import keep_or_say, watch_of_study
 from .claims import Writer
 
 # %% ../../nbs/06-lab/16_planner.ipynb #d3385be6
 import torch
-from ..data import Pipeline, loaders
 from ..train import Checkpoint, EarlyStopping, Population
 from ..train.metrics import METRICS, MeanOf
 from ..train.program import row_losses
@@ -79,7 +79,7 @@ def population_of(
         chance = r.chance(seed)
         if seed not in cache:
             data = r.dataset(seed)
-            cache[seed] = loaders(data, r['batch_size'], pipeline=Pipeline(r['pipeline']), target_pipeline=_target_pipeline(r, data.task), device=device)
+            cache[seed] = loaders_for(r, data, 0, device)   # each member has an order of its own
         dls.append(cache[seed]); scores.append(Scorer(r, cache[seed].data, cache[seed].target_pipeline))
         members.append(dict(run=i, seed=chance, data_seed=derive(chance, 'batches'), lr=r['lr'], weight_decay=r['weight_decay'], schedule=r['schedule'], epochs=r['epochs']))
     if kept is not None: kept.update(cache)
@@ -134,7 +134,10 @@ class Planner:
     def _seconds(self, family, body, seed):
         if family not in self.sizes:
             r = Recipe.from_json(body)
-            try: self.sizes[family] = r['epochs']*-(-len(r.dataset(seed).train.x)//r['batch_size'])*_STEP
+            try:
+                data = r.dataset(seed)
+                steps = -(-len(data.train.x)//r.batch_size_for(data))
+                self.sizes[family] = r['epochs']*steps*_STEP
             except Exception: self.sizes[family] = 0.   # the run itself will say what is wrong with its data
         return self.sizes[family]
 
@@ -200,7 +203,7 @@ def _together(store, claims, about, planner, ended, checkpoint_s):
             keep_or_say(store, claim.run, watch, m.i)
             writer.insist(finish)
         except StoreError as e: return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
-        except Exception: writer.insist(partial(store.fail, claim, traceback.format_exc(), about))   # its own error; the others go on
+        except Exception as e: writer.insist(partial(store.fail, claim, shorn_text(e), about))   # its own error; the others go on
         shutil.rmtree(kept[m.i].path, ignore_errors=True)
     runs,model = _Runs(claims, [], log, end, keep, checkpoint_s),None
     watch = watch_of_study()

@@ -10,6 +10,7 @@ __all__ = ['curves_figure', 'effects_figure', 'points_figure', 'parallel_figure'
 # %% ../../nbs/06-lab/12_plots.ipynb #dc582ce4
 import math
 from ..core.errors import ArgumentError, DataError, unknown
+from ..core.pictures import picture
 from .aggregates import ranking
 from .statistics import decimals_for, mean_interval, paired
 from .tables import comparison, effects_of, metrics_of, unit_of, _axes, _check, _clip, _label, _labels, _NEEDED, _number, _ordered, _pair, _scores, _sorted_values, _told
@@ -20,11 +21,7 @@ _DASHES = ['-', (0,(5,2)), (0,(2,1.4)), (0,(6,2,1.5,2)), (0,(8,3)), (0,(1,1)), (
 _INK, _QUIET, _LINE, _GROUND = '#1b1b1c', '#6b6b6c', '#d3d3d4', '#fefefd'   # replaced by the page's own colours, light or dark
 _STYLE = {'font.size': 9, 'font.family': 'sans-serif', 'svg.fonttype': 'none', 'axes.spines.top': False, 'axes.spines.right': False, 'axes.edgecolor': _QUIET, 'axes.labelcolor': _INK, 'text.color': _INK, 'axes.titlecolor': _INK,
           'axes.titlesize': 10, 'axes.titleweight': 'bold', 'axes.titlelocation': 'left', 'xtick.color': _QUIET, 'ytick.color': _QUIET, 'xtick.labelcolor': _INK, 'ytick.labelcolor': _INK, 'axes.grid': True, 'axes.axisbelow': True, 'grid.color': _LINE, 'grid.linewidth': .6,
-          'legend.frameon': False, 'legend.fontsize': 8.5, 'figure.facecolor': 'none', 'axes.facecolor': 'none', 'savefig.facecolor': 'none'}
-
-def _figure(width, height):
-    from matplotlib.figure import Figure   # not pyplot: no window, no list of open figures
-    return Figure(figsize=(width, height), layout='constrained')
+          'legend.frameon': False, 'legend.fontsize': 8.5, 'figure.facecolor': 'white', 'axes.facecolor': 'none'}   # white: dark letters in a dark notebook; the report takes the ground off
 
 def _styled(f):
     "Draw with the report's style, whatever the notebook's is"
@@ -80,9 +77,9 @@ def curves_figure(
     panels = [(t, names) for t,names in panels if names] or [('no run has a history', [])]
     columns = lambda names: 2 if max(map(len, names), default=0) < 16 else 1   # of the legend
     heights = [2.55 + .19*-(-len(names)//columns(names)) for _,names in panels]
-    fig = _figure(4.4, sum(heights)); axs = fig.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:,0]
+    fig,axes = picture(len(panels), size=(4.4, sum(heights)), height_ratios=heights)
     scale, _ = unit_of(metric)
-    for ax, (t, names) in zip(axs, panels):
+    for ax, (t, names) in zip(axes[:,0], panels):
         for i, (c, shown) in enumerate(zip(names, _labels(names, 26 if columns(names) == 1 else 22))):
             colour, dash = _COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)]
             table = data[(data.config == c)&(data.status != 'failed')].pivot(index='epoch', columns='run', values='value').astype(float)*scale
@@ -146,8 +143,9 @@ def effects_figure(
     for a, rows in groups.items():
         if len(rows) > most: kept = sorted(range(len(rows)), key=lambda i: -abs(sum(rows[i][1])/max(1, len(rows[i][1]))))[:most]; groups[a] = [rows[i] for i in sorted(kept)]
     sizes = [len(rows) for rows in groups.values()]
-    fig = _figure(4.4, .9 + .42*sum(sizes) + .35*len(groups))
-    axs = fig.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=[n+.8 for n in sizes])[:,0]
+    height = .9 + .42*sum(sizes) + .35*len(groups)
+    fig,grid = picture(len(groups), size=(4.4, height), sharex=True, height_ratios=[n+.8 for n in sizes])
+    axs = grid[:,0]
     kinds, looks = {}, {'better': (_COLOURS[0],'^'), 'worse': (_COLOURS[1],'v'), 'cannot be told': (_QUIET,'o')}
     for ax, (axis, rows) in zip(axs, groups.items()):
         for y, (_, d, low, high, told, instead) in enumerate(rows):
@@ -177,7 +175,8 @@ def points_figure(
     import numpy as np
     table = comparison(runs, metric, reference, mode, level); scores, (scale, _) = _scores(runs, metric)*unit_of(metric)[0], unit_of(metric)
     names = list(scores.index)
-    fig = _figure(4.4, .8 + .29*len(names)); ax = fig.subplots()
+    fig,grid = picture(size=(4.4, .8 + .29*len(names)))
+    ax = grid[0,0]
     centre = scores.mean(axis=1).dropna(); near = scores.loc[centre.index]
     if len(centre) > 3:   # a baseline far away would squeeze all others into one spot: it gets an arrow
         middle, spread = centre.median(), max((centre - centre.median()).abs().median(), (scores.max(axis=None)-scores.min(axis=None))/200)
@@ -219,7 +218,8 @@ def parallel_figure(
         seen = list(dict.fromkeys(s[a] for s in design.values() if a in s))
         values[a] = sorted(seen, key=_number) if all(_number(v) is not None for v in seen) else seen
     height = lambda a, v: (values[a].index(v) + .5)/len(values[a])
-    fig = _figure(max(4.4, 1.1*(len(axes)+1)), 3.2); ax = fig.subplots()
+    fig,grid = picture(size=(max(4.4, 1.1*(len(axes)+1)), 3.2))
+    ax = grid[0,0]
     span = (means.max() - means.min() or 1) if len(means) else 1
     for rank, (c, mean) in enumerate(means.sort_values(ascending=mode == 'max').items()):   # the best on top
         good = (mean - means.min())/span if mode == 'max' else (means.max() - mean)/span
@@ -273,7 +273,8 @@ def pairs_figure(
         told[i,j] = told[j,i] = r.p <= 1-level
     size = np.nanquantile(np.abs(grid), .8) or np.nanmax(np.abs(grid)) or 1   # one hopeless baseline must not bleach all others
     side = max(2.6*min(1, len(names)/6), .42*min(len(names), 12))   # of the square: room for a number in each cell
-    fig = _figure(1.8 + max(2.6, side), 1.3 + side); ax = fig.subplots()
+    fig,panel = picture(size=(1.8 + max(2.6, side), 1.3 + side))
+    ax = panel[0,0]
     from matplotlib.patches import Rectangle
     digits = decimals_for(np.nanquantile(np.abs(grid), .3))
     for i in range(len(names)):

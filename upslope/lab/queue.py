@@ -8,11 +8,12 @@ Docs: https://upslope.github.io/upslope/06-lab/queue.html.md"""
 __all__ = ['Queue']
 
 # %% ../../nbs/06-lab/21_queue.ipynb #0069088f
-import json, time, traceback, warnings
+import json, time, warnings
 from os import PathLike
 from html import escape
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, StoreError, UpslopeError, unknown
+from .frames import shorn_text
 from .reading import SHOWN
 from .patience import Patience, may_pass
 from .store import Store, this_process
@@ -105,7 +106,7 @@ class Queue:
         except UpslopeError as e:
             if getattr(e, 'reason', None) == 'owned': status = 'waiting'   # somebody runs it outside of the queue: it keeps its place, and its turn comes when that one is done
             else: status,error = 'failed',f'{type(e).__name__}: {e}'
-        except Exception: status,error = 'failed',traceback.format_exc()
+        except Exception as e: status,error = 'failed',shorn_text(e)
         except BaseException:   # Ctrl-C
             self._keep_place(id)
             raise

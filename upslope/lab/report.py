@@ -42,7 +42,8 @@ def _svg(fig, name, alt):
     "The figure as an inline drawing: its own ids, the page's colours and font, no links"
     import matplotlib
     buffer = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': name}): fig.savefig(buffer, format='svg', metadata=dict(Date=None, Creator=None, Format=None, Type=None))
+    silent = dict(Date=None, Creator=None, Format=None, Type=None)
+    with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': name}): fig.savefig(buffer, format='svg', metadata=silent, facecolor='none')
     text = buffer.getvalue(); text = text[text.index('<svg'):]
     text = re.sub(r'<metadata>.*?</metadata>', '', text, flags=re.S)
     text = re.sub(r'\b(id="|href="#|url\(#)', rf'\g<1>{name}-', text)

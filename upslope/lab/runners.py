@@ -144,7 +144,8 @@ def answer(self:Workers) -> dict:   # None: not yet
     if message is None: return None
     self._forget()
     if 'error' not in message: return message
-    raise as_error(message, 'The base recipe cannot run.') from InWorker(message['traceback'])
+    users = 'Traceback' in message['traceback']   # are lines of the user's code in it?
+    raise as_error(message, 'The base recipe cannot run.') from (InWorker(message['traceback']) if users else None)
 
 @patch
 def _forget(self:Workers):

@@ -16,10 +16,11 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..core.errors import ArgumentError, StoreError, UpslopeError, unknown
 from .axes import Only, as_axis, axis_from_json, axis_to_json, check_axes, is_axis, values_of
-from .baselines import BASELINES
+from .baselines import NO_READER, baselines_for, kind_of
 from .design import Variant, as_design, check_labels, grid, label_of, to_config
 from .recipe import Recipe, _plain, allow, as_json, from_json, loaded, show, texts_in
 from .board import Board, in_words
+from .frames import door
 from .runners import make_workers
 from .patience import Patience, at_work
 from .store import Store, damaged, json_in
@@ -61,6 +62,7 @@ def _listed(baselines):
 
 class Study:
     "Many controlled runs around one recipe, kept in a store, compared honestly"
+    @door
     def __init__(self,
         name:str,                     # under which the store keeps it: letters, digits, '-', '_', '.', ' '
         recipe:Recipe,                # the base
@@ -92,7 +94,7 @@ class Study:
         by_axis = self.design.name in ('one_at_a_time', 'grid', 'factorial')
         self.placebo = len(self.seeds) >= 6 and any(map(bool, self.steps)) and by_axis if placebo is None else bool(placebo)
         self._metric,self._mode,self.extra = metric,mode,[]   # extra: variants to run beside the steps
-        self._tasks,self._names = {},None   # of each data set, by its recipe's key; of the results
+        self._kinds,self._names = {},None   # of each data set, by its recipe's key: (task, token ids?); of the results
         self._check_steps()
         self.store = store if isinstance(store, Store) else Store(store)
 
@@ -135,7 +137,7 @@ class Study:
         self.name,self.store,self.recipe,self.seeds,self.design = name,store,Recipe.from_json(d['recipe']),_seeds(d['seeds']),as_design(d['design'])
         self.steps,self.nuisance,self.baselines = [axes_of(step) for step in d['steps']],axes_of(d.get('nuisance', {})),from_json(d['baselines'])
         self.placebo,self.half_width,self._metric,self._mode = d.get('placebo', False),d.get('half_width'),d['metric'],d['mode']
-        self.extra,self._tasks,self._names = [],{},None
+        self.extra,self._kinds,self._names = [],{},None
 
     @property
     def _declared(self) -> dict:
@@ -163,16 +165,17 @@ class Study:
     def _sets(self):
         "The recipe, and the same on each other data set that is an axis"
         return [self.recipe] + [r for s in self.steps if 'data' in s for v in values_of(s['data'], self.recipe) for r in [self.recipe.but(data=v)] if r != self.recipe]
-    def _task(self, recipe):
-        if recipe.key not in self._tasks: self._tasks[recipe.key] = recipe.dataset(self.seeds[0]).task
-        return self._tasks[recipe.key]
+    def _kind(self, recipe):
+        if recipe.key not in self._kinds: self._kinds[recipe.key] = kind_of(recipe, self.seeds[0])
+        return self._kinds[recipe.key]
+    def _task(self, recipe): return self._kind(recipe)[0]
 
     def _baselines(self):
         "The trivial baselines on each data set"
         found = []
         for r in self._sets():
-            task = self._task(r)   # an unknown data set is told here, before anything runs
-            models = BASELINES[task] if self.baselines == 'auto' else self.baselines or []
+            kind = self._kind(r)   # an unknown data set is told here, before anything runs
+            models = baselines_for(*kind) if self.baselines == 'auto' else self.baselines or []
             found += [Variant(m.__name__ + (f", data={show(r['data'])}" if r != self.recipe else ''), r.estimator(m)) for m in models]
         return check_labels(found)
 
@@ -220,6 +223,7 @@ def _refuse_unknown(self:Study):
 
 # %% ../../nbs/06-lab/20_study.ipynb #690e294f
 @patch
+@door
 def run(self:Study,
     workers:int=None,           # processes; None: one per core
     retry_failed:bool=False,    # run again what has failed
@@ -268,6 +272,7 @@ def _run(self:Study, pool, board, halving):
     self.patience(self._refuse_another_recipe)
     sheet = Sheet(self, board.metric, mode)
     sheet.add(self._baselines(), 0, 'baseline')
+    if self.baselines == 'auto' and any(token_ids for _, token_ids in self._kinds.values()): sheet.text['few_baselines'] = NO_READER
     sheet.declare()
     if not asked: self._probe(pool, board)
     base = Variant(self.recipe['model'].__name__, self.recipe)
@@ -316,7 +321,8 @@ def _tend(self:Study, pool, board, pause=.1):
 def _hear(self:Study, pool, board):
     "What a worker says of the recipes before anything is declared: an error, if the base cannot run at all"
     while (reply := pool.answer()) is None: self._tend(pool, board, .02)
-    self._tasks,self._names = {r.key: t for r, t in zip(self._sets(), reply['tasks'])},reply['names']
+    kinds = zip(reply['tasks'], reply['token_ids'])
+    self._kinds,self._names = dict(zip((r.key for r in self._sets()), kinds)),reply['names']
 
 @patch
 def _probe(self:Study, pool, board):

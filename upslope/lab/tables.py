@@ -214,6 +214,7 @@ def _notes(table):
         notes.append(f'BCa bootstrap intervals (n > 10) agree with the t intervals.' if not far else 'BCa bootstrap intervals (n > 10) differ from the t intervals, so look at the points: ' + '; '.join(f'{r.config} {r.bca_low*scale:.3g} to {r.bca_high*scale:.3g} instead of {r.difference_low*scale:.3g} to {r.difference_high*scale:.3g}' for r in far[:4]) + '.')
     lacking = table[table.missing > 0]
     if len(lacking): notes.append(f"{_plural(int(lacking.missing.sum()), 'finished run')} of {_listing(lacking.config)} {'has' if lacking.missing.sum() == 1 else 'have'} no finite {a['metric']}: counted as missing, and in no mean.")
+    if a.get('few_baselines'): notes.append(a['few_baselines'])
     if a.get('chosen'): notes.append(f"Measured on the test set: only {a['chosen']} is shown, which was chosen on {a['chosen_by']} among {_plural(a['tried'], 'configuration')} tried, beside the baselines.")
     if a['best']:
         extreme = f"{'Highest' if a['mode'] == 'max' else 'Lowest'} mean: {a['best']}"

@@ -6,11 +6,11 @@ Docs: https://upslope.github.io/upslope/06-lab/worker.html.md"""
 
 # %% auto #0
 __all__ = ['QUESTION', 'default_loss', 'result_names', 'Scorer', 'run_estimator', 'Stopped', 'Paused', 'RunLogger',
-           'RunCheckpoint', 'owner_of', 'make_learner', 'run_network', 'execute', 'probe', 'context', 'about_data',
-           'recipe_of', 'work_on', 'Pulse', 'work', 'again', 'answer']
+           'RunCheckpoint', 'owner_of', 'loaders_for', 'make_learner', 'run_network', 'execute', 'probe', 'context',
+           'about_data', 'recipe_of', 'work_on', 'Pulse', 'work', 'again', 'answer']
 
 # %% ../../nbs/06-lab/10_worker.ipynb #137f7888
-import importlib.metadata, inspect, json, math, os, platform, shutil, site, subprocess, sys, sysconfig, threading, time, traceback, warnings
+import importlib.metadata, inspect, json, math, os, platform, shutil, site, subprocess, sys, sysconfig, threading, time, warnings
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -23,6 +23,8 @@ import torch
 from ..core.errors import DataError, UpslopeError, StoreError
 from ..core.seeds import derive, seeded
 from ..data import Pipeline, loaders
+from .baselines import kind_of
+from .frames import shorn_text
 from .recipe import Recipe, allow, texts_in, to_text
 from .watching import keep_or_say, watch_of_study
 from .store import Store, key_of
@@ -31,7 +33,10 @@ from .messages import as_message, read_message, write_message
 from .patience import Patience
 
 # %% ../../nbs/06-lab/10_worker.ipynb #42b65352
-def default_loss(task:str) -> str: return 'cross_entropy' if task == 'classification' else 'mse'
+def default_loss(task:str) -> str:
+    "The name of a task's loss, where the recipe names none"
+    from upslope.train.losses import LOSS_OF
+    return LOSS_OF[task]
 
 def _metric(metric):
     "(name, function of outputs and targets of a whole part)"
@@ -78,7 +83,7 @@ def _target_pipeline(recipe, task):
 def run_estimator(recipe:Recipe, seed:int) -> dict:
     "Fit an estimator of scikit-learn and score it"
     data = recipe.dataset(seed)
-    pipe,target_pipe = Pipeline(recipe['pipeline']).fit(data.train.x),_target_pipeline(recipe, data.task).fit(data.train.y)
+    pipe,target_pipe = Pipeline(recipe.pipeline_for(data)).fit(data.train.x),_target_pipeline(recipe, data.task).fit(data.train.y)
     flat = lambda x: pipe(x).flatten(1).numpy()
     with seeded(seed, 'fit'):
         model = _build(recipe, seed)
@@ -155,11 +160,16 @@ def owner_of(store:Store, claim) -> dict:
     "Whose a checkpoint of a run is: a store that was made anew under the same path is another one, and so is another recipe"
     return dict(store=store.id, run=claim.run, recipe=key_of(claim.recipe), seed=claim.seed)
 
+def loaders_for(recipe:Recipe, data, seed:int, device):   # data: the recipe's `Dataset`; seed: of the order
+    "Loaders of the recipe's data, with the steps and the number of rows that fit them"
+    pipes = dict(pipeline=Pipeline(recipe.pipeline_for(data)), target_pipeline=_target_pipeline(recipe, data.task))
+    return loaders(data, recipe.batch_size_for(data), seed=seed, device=device, **pipes)
+
 def make_learner(recipe:Recipe, seed:int):
     "Data, model and Learner of one run, ready for `fit`; the model has seen one batch, so that layers that take their size from the data have it"
     data,seed = recipe.dataset(seed),recipe.chance(seed)   # a placebo has the same split
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    dls = loaders(data, recipe['batch_size'], seed=derive(seed, 'batches'), pipeline=Pipeline(recipe['pipeline']), target_pipeline=_target_pipeline(recipe, data.task), device=device)
+    dls = loaders_for(recipe, data, derive(seed, 'batches'), device)
     with seeded(seed, 'init'):
         model = _build(recipe, seed)
         if not isinstance(model, torch.nn.Module): raise UpslopeError('The model function gives no network.', got=f"{recipe['model'].__name__} gave {type(model).__name__}", need='an nn.Module')
@@ -264,7 +274,7 @@ def work_on(store:Store, claim, about:dict, checkpoint_s:float=30., why:str=None
     except Stopped as e: end = partial(store.stopped, claim, e.numbers, about, 'loop')
     except Exception as e:
         if getattr(e, 'reason', None) in ('lost', 'damaged'): return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
-        end = partial(store.fail, claim, traceback.format_exc(), about)
+        end = partial(store.fail, claim, shorn_text(e), about)
     keep_or_say(store, claim.run, watch)   # of a run that failed too
     try: writer.insist(end)
     except StoreError as e: return print(f'run {claim.run} is given up: {e}', file=sys.stderr)
@@ -337,12 +347,12 @@ def answer(path:str):   # of the question, as `Workers.ask` wrote it
     question = read_message(path, QUESTION)
     if question is None: return   # heard long ago; this worker was started again
     try: reply = _reply([Recipe.from_json(r).runnable() for r in question['recipes']], question['seed'])
-    except Exception as e: reply = as_message(e, traceback.format_exc())
+    except Exception as e: reply = as_message(e, shorn_text(e))
     patience = Patience('The answer', partial(print, file=sys.stderr))
     patience(write_message, path.with_name('answer.json'), reply)
 
 def _reply(recipes, seed):
-    tasks = [r.dataset(seed).task for r in recipes]
+    tasks,token_ids = map(list, zip(*(kind_of(r, seed) for r in recipes)))
     names = result_names(recipes[0], tasks[0])
     probe(recipes[0], seed)
-    return dict(tasks=tasks, names=names)
+    return dict(tasks=tasks, token_ids=token_ids, names=names)

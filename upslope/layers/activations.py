@@ -6,8 +6,8 @@ Docs: https://upslope.github.io/upslope/02-layers/activations.html.md"""
 
 # %% auto #0
 __all__ = ['activations', 'ChoiceUnknown', 'snake', 'choose', 'what_is_made', 'signature_of', 'Configurable', 'as_config',
-           'name_of', 'linear', 'leaky_relu', 'softmax', 'log_softmax', 'glu', 'threshold', 'squareplus', 'sparse_plus',
-           'sparse_sigmoid', 'sparsemax', 'activation']
+           'object_as_config', 'class_name', 'name_of', 'linear', 'leaky_relu', 'softmax', 'log_softmax', 'glu',
+           'threshold', 'squareplus', 'sparse_plus', 'sparse_sigmoid', 'sparsemax', 'activation']
 
 # %% ../../nbs/02-layers/01_activations.ipynb #8245d5a1
 import inspect, math, re
@@ -63,6 +63,8 @@ def signature_of(cls):
 
 class Configurable:
     "Remembers the arguments that it was made with, so that it can be written down and made again"
+    keras_module = None    # where Keras has the class of this name; None: nowhere
+    name_in_files = None   # under which its class is registered; None: the class's own
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if '__init__' in cls.__dict__: cls.__init__ = checked(cls.__dict__['__init__'], is_ours(cls))
@@ -79,6 +81,7 @@ class Configurable:
         given = dict(bound.arguments)
         given.pop(next(iter(signature.parameters)))
         for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL: given.pop(name)   # of `object`, which has no arguments
             if parameter.kind is inspect.Parameter.VAR_KEYWORD: given.update(given.pop(name))
         return given
     def get_config(self) -> dict:
@@ -92,12 +95,23 @@ class Configurable:
 def as_config(value):
     "A value in numbers, strings, lists and dicts; an object becomes its class's name and its settings"
     if isinstance(value, torch.dtype): return str(value).removeprefix('torch.')
-    if isinstance(value, Configurable): return dict(class_name=type(value).__name__, config=value.get_config())
+    if isinstance(value, Configurable): return object_as_config(value)
     if isinstance(value, dict): return {k: as_config(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)): return [as_config(v) for v in value]
     if hasattr(value, 'tolist'): return value.tolist()
     if callable(value): return name_of(value)
     return value
+
+def object_as_config(value:Configurable) -> dict:
+    "Its class's name and its settings; with the module where Keras has this class, so that Keras reads it too"
+    cls = type(value)
+    settings = dict(class_name=class_name(cls), config=value.get_config())
+    is_of_keras = cls.keras_module is not None and is_ours(cls)
+    return settings | dict(module=cls.keras_module) if is_of_keras else settings
+
+def class_name(cls) -> str:
+    "The name that a class has in files"
+    return cls.__dict__.get('name_in_files') or cls.__name__
 
 def name_of(function) -> str:
     "The name under which a function is in the table of activations, or its own"
@@ -136,6 +150,7 @@ def sparse_sigmoid(x:Tensor) -> Tensor:
 def sparsemax(x:Tensor, axis:int=-1) -> Tensor:
     "The point of the simplex nearest to `x`"  # Martins and Astudillo 2016, algorithm 1, arXiv:1602.02068
     z = x.movedim(axis, -1)
+    z = z - z.amax(-1, keepdim=True).detach()   # the same point, and no digits of the 1 below are lost in large sums
     ordered = z.sort(-1, descending=True).values
     total = ordered.cumsum(-1) - 1
     k = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)

@@ -22,6 +22,7 @@ from ..core.arguments import in_words
 # %% ../../nbs/02-layers/02_initializers.ipynb #0f9ec65b
 class Initializer(Configurable):
     "Draws a tensor of a shape; `draw` is what a subclass writes"
+    keras_module = 'keras.initializers'
     @in_words
     def __call__(self,
         shape,             # in Keras's layout: inputs before outputs
@@ -149,6 +150,7 @@ def initializer(
 # %% ../../nbs/02-layers/02_initializers.ipynb #03182149
 class Regularizer(Configurable):
     "A number for a weight, added to the loss; `cost` is what a subclass writes"
+    keras_module = 'keras.regularizers'
     @in_words
     def __call__(self, weight:Tensor) -> Tensor: return self.cost(weight)
     def cost(self, weight): raise NotImplementedError(f'{type(self).__name__} does not say what a weight costs.')
@@ -193,6 +195,7 @@ def regularizer(
 # %% ../../nbs/02-layers/02_initializers.ipynb #88fca294
 class Constraint(Configurable):
     "The nearest weight that is allowed; `project` is what a subclass writes"
+    keras_module = 'keras.constraints'
     @in_words
     def __call__(self, weight:Tensor) -> Tensor: return self.project(weight)
     def project(self, weight): raise NotImplementedError(f'{type(self).__name__} does not say which weights are allowed.')

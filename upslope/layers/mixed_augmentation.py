@@ -171,6 +171,7 @@ class MaxNumBoundingBoxes(Layer):
         max_number:int,        # boxes for each picture
         fill_value:int=-1,     # for the coordinates and the labels of boxes that are not there
         bounding_box_format:str=None,   # Keras asks for it; every format has four numbers
+        data_format:str=None,           # Keras writes it down; boxes have no channels
         **kwargs
     ):
         super().__init__(**kwargs)

@@ -6,7 +6,7 @@ Docs: https://upslope.github.io/upslope/02-layers/model.html.md"""
 
 # %% auto #0
 __all__ = ['InputLayer', 'Input', 'in_order', 'Ref', 'Weight', 'Step', 'Plan', 'MaskWay', 'Source', 'written', 'refs_in',
-           'compiled', 'Model', 'copy_of', 'leaves_of_shapes', 'Sequential']
+           'compiled', 'as_one_node', 'Model', 'copy_of', 'leaves_of_shapes', 'Sequential']
 
 # %% ../../nbs/02-layers/05_model.ipynb #2e769abb
 import fnmatch, warnings, weakref
@@ -14,7 +14,7 @@ import torch
 from torch import nn, Tensor
 from ..core.errors import ArgumentError, NameUnknown, ShapeError, UpslopeError, nearest
 from ..core.composition import fresh
-from ..core.functions import Chain
+from ..core.functions import Chain, Combinator, emits_mask, structure_of
 from ..core.shapes import Shape
 from ..core.signatures import Axes, Pair, Signature, Some, Var, size
 from ..core.tracing import Rule
@@ -192,6 +192,18 @@ def compiled(plan):
     exec(compile(text, '<graph>', 'exec'), env)
     return env['run']
 
+def as_one_node(
+    module,      # one that stands in a chain of layers
+    x:Symbol,
+):               # the symbols of what it gives
+    "A module's call with a symbol, written down; a composition is one node, which takes a mask and gives one"
+    if not isinstance(module, Combinator): return module(x)
+    if not module._made: module._make(structure_of([f'n{i}' if n is None else n for i, n in enumerate(x.shape)]))
+    if x.mask is None and not emits_mask(module): return record(module, (x,))
+    y,mask = record(module, (x,), dict(mask=x.mask, return_mask=True))
+    if type(y) is Symbol: y.mask = mask
+    return y
+
 # %% ../../nbs/02-layers/05_model.ipynb #4327ffda
 class Model(Layer):
     "A graph of layers from `inputs` to `outputs`; or, subclassed, a module of one's own"
@@ -270,7 +282,7 @@ class Model(Layer):
     def _settle(self):
         "After the plan is made or read: the function, and the state of a layer that is built"
         self.__dict__['_run'],self.__dict__['_mask_ways'],self.__dict__['_one_input'] = self._compiled(self._plan),{},len(self._plan.inputs) == 1
-        self.emits_mask = any(getattr(m, 'emits_mask', False) for m in self._modules.values()) and any(n is not None for n in self._mask_way((False,)*len(self._plan.inputs)).ndims)
+        self.emits_mask = emits_mask(nn.ModuleList(self._modules.values())) and any(n is not None for n in self._mask_way((False,)*len(self._plan.inputs)).ndims)
         self._mark_built()
 
     def _compiled(self, plan):
@@ -367,6 +379,15 @@ class Model(Layer):
         if self._plan is not None and len(args) > 1: args = (list(args),)   # all inputs have their masks
         return super()._call_with_care(args, kwargs)
 
+    def with_masks(self, inputs, masks):
+        "A call whose inputs have masks; the masks are values of their own"
+        if self._plan is None: return super().with_masks(inputs, masks)
+        if len(inputs) > 1: inputs,masks = (list(inputs),),(list(masks),)   # all inputs have their masks
+        out,found = super().with_masks(inputs, masks)
+        if found is None or isinstance(out, Tensor): return out,found
+        at = iter(leaves(found))
+        return out,mapped(lambda o: next(at), out)
+
     def _symbolic(self, args, kwargs):
         if not args and kwargs: args,kwargs = self._first_of(kwargs)
         if not self.built: self._build_for_symbols(args, kwargs)
@@ -454,6 +475,9 @@ class Model(Layer):
             args,kwargs = mapped(value, (step.args, step.kwargs))
             if step.mask_of: out = record(MaskOf(self._modules[step.mask_of]), args, kwargs, outcome=Outcome(*self._plan.slots[step.outs[()]]))
             elif step.key is None: out = record(step.op, args, kwargs)
+            elif isinstance(self._modules[step.key], Combinator):
+                out = as_one_node(self._modules[step.key], *args)
+                if 'return_mask' in kwargs: out = out,out.mask
             else: out = self._modules[step.key](*args, **kwargs)
             for path, slot in step.outs.items():
                 found = out
@@ -656,7 +680,7 @@ class Sequential(Model):
         if self._last is None: self.__dict__['_first'],self.__dict__['_last'] = super()._ends()
 
     def _extend(self, layer):
-        try: out = layer(self._last)
+        try: out = as_one_node(layer, self._last)
         except ShapeError as e: raise self._in_chain(e, layer)
         if type(out) is not Symbol: raise ArgumentError(f'{getattr(layer, "who", type(layer).__name__)} gives several tensors, and a chain takes one.', fix='use Model(inputs, outputs)')
         self.__dict__['_last'] = out

@@ -139,6 +139,7 @@ class Normalization(Layer):
 # %% ../../nbs/02-layers/13_preprocessing.ipynb #8dacbd1d
 class Discretization(Layer):
     "The number of the bin that each value falls into"
+    not_in_keras = dict(trainable=True)
     def __init__(self,
         bin_boundaries=None,     # where one bin ends and the next begins, rising
         num_bins:int=None,       # instead: so many bins with equally many values each, from `adapt`

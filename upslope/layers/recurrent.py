@@ -398,7 +398,8 @@ class _Ready(RNN):
         return super().__getattr__(name)
     def arguments(self):
         given = {k: v for k, v in self.cell.arguments().items() if k not in ('name', 'dtype', 'trainable')}
-        return given | dict(return_sequences=self.return_sequences, return_state=self.return_state, go_backwards=self.go_backwards, stateful=self.stateful, unroll=self.unroll)
+        own = 'return_sequences', 'return_state', 'go_backwards', 'stateful', 'unroll', 'zero_output_for_mask'
+        return given | {k: getattr(self, k) for k in own}
 
 def snake_of(cls):
     "A class's name as words"

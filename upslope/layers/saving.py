@@ -24,7 +24,7 @@ from ..core.shapes import Shape
 from ..core.signatures import parse_structure, shown
 from ..core.specs import from_spec, tensor_functions
 from ..core.tracing import waits
-from .activations import ChoiceUnknown, Configurable, activations, as_config, snake
+from .activations import ChoiceUnknown, activations, as_config, class_name, snake
 from .initializers import torch_dtype
 from .layer import Layer, MaskOf, Room, is_shape
 from .model import Input, InputLayer, Model, Ref, Sequential, Step, Weight
@@ -40,6 +40,7 @@ def register(
     "Make a class or a function known to files; to be used as a decorator"
     if what is None or isinstance(what, str): return lambda o: register(o, what or name)
     if not callable(what): raise ArgumentError('Only classes and functions can be registered.', got=repr(what))
+    if name and isinstance(what, type): what.name_in_files = name
     _registered[name or what.__name__] = what
     return what
 
@@ -54,7 +55,7 @@ def known_classes() -> dict:
 
 def class_of(
     name:str,      # as a file has it
-    where:str='the file',
+    where:str='The configuration',
 ):
     "The class of that name, or an error that lists those there are"
     classes = known_classes()
@@ -72,30 +73,55 @@ def accepted(cls) -> set:
             c = c.__base__ if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and c.__base__ is not nn.Module else None
     return names - {'self'}
 
-def revived(config, strict=True):
-    "Layers and functions again, from what `as_config` wrote"
-    if isinstance(config, dict) and isinstance(config.get('class_name'), str):
-        name,inner = config['class_name'],config.get('config', {})
-        if name == 'function': return revived(inner, strict)
-        if name == '__lambda__': raise DataError('The file holds a Python lambda, and no code is run from files.', fix='write it as a function and @register it')
-        if name in ('Sequential', 'Functional', 'Model') and ('layers' in inner): return model_of(config) if 'steps' in inner or 'own' in inner else model_of_keras(config)
-        if name in known_classes(): return layer_of(config, strict)
-        return dict(class_name=name, config={k: v for k, v in (inner or {}).items() if not (k in ('seed', 'input_axes', 'output_axes') and (v is None or isinstance(v, dict)))})
-    if isinstance(config, dict): return {k: revived(v, strict) for k, v in config.items()}
-    if isinstance(config, list): return [revived(v, strict) for v in config]
-    return config
+# %% ../../nbs/02-layers/16_saving.ipynb #c3f2e5a7
+def revived(config):
+    "Layers and functions again, from what `as_config` or Keras wrote; only classes that are known are made"
+    if isinstance(config, (list, tuple)): return type(config)(revived(v) for v in config)
+    if not isinstance(config, dict): return config
+    name,inner = config.get('class_name'),config.get('config')
+    is_object = isinstance(name, str) and 'config' in config
+    if not is_object: return {k: revived(v) for k, v in config.items()}
+    if name == 'function': return revived(inner)
+    if name == '__lambda__': raise DataError('The file holds a Python lambda, and no code is run from files.', fix='write it as a function and @register it')
+    is_model = name in ('Sequential', 'Functional', 'Model') and 'layers' in inner   # and not made by a constructor
+    if is_model: return model_of(config) if 'steps' in inner or 'own' in inner else model_of_keras(config)
+    return layer_of(config)
 
-def layer_of(config, strict=True):
+def _without_draws(rule):
+    "An initialiser of Keras's without what Keras chooses by itself"
+    if not isinstance(rule.get('config'), dict): return rule
+    def is_drawn(k, v): return k == 'seed' and isinstance(v, dict) or k in ('input_axes', 'output_axes') and v is None
+    return rule | dict(config={k: v for k, v in rule['config'].items() if not is_drawn(k, v)})
+
+def layer_of(config:dict):
     "One layer from its class's name and its arguments"
-    cls = class_of(config['class_name'])
-    given = config.get('config', {})
-    if strict is False:
-        names = accepted(cls)
-        given = {k: v for k, v in given.items() if k in names}
-    given = {k: revived(v, strict) for k, v in given.items()}
-    if isinstance(given.get('function'), str): given['function'] = _function_of(given['function'])
-    if isinstance(given.get('dtype'), dict): given['dtype'] = given['dtype'].get('config', {}).get('name')
-    return cls.from_config(given)
+    settings = {k: _argument_of(k, v) for k, v in config.get('config', {}).items()}
+    return class_of(config['class_name']).from_config(settings)
+
+@patch(cls_method=True)
+def from_config(cls:Layer, config:dict):
+    "A layer with fresh weights, and those inside of it, from what `get_config` gave here or in Keras"
+    return cls(**{k: _argument_of(k, v) for k, v in config.items() if not _asks_nothing(cls, k, v)})
+
+_RULES = 'initializer', 'regularizer', 'constraint'
+
+def _argument_of(key, value):
+    "An argument of a layer again"
+    if key.endswith('dtype'): return value   # a policy's name, or Keras's dict with it
+    is_rule = isinstance(value, dict) and key.endswith(_RULES) and value.get('class_name') not in _registered
+    return _without_draws(value) if is_rule else _function_at(key, revived(value))   # `Identity` is a layer too
+
+def _asks_nothing(cls, key, value):
+    "Is it a setting that only Keras has, such as `quantization_config`, and is it off?"
+    return not value and cls.__module__.startswith('upslope.layers.') and key not in accepted(cls)
+
+def _function_at(key, value):
+    "A registered function, where the argument of a layer may be one and names one"
+    if not isinstance(value, str): return value
+    if key == 'function': return _function_of(value)
+    may_be_function = key.endswith(('activation', *_RULES))
+    is_registered = value in _registered and not isinstance(_registered[value], type)
+    return _registered[value] if may_be_function and is_registered else value
 
 def _function_of(name):
     table = {k: v for k, v in _registered.items() if not isinstance(v, type)} | activations
@@ -156,12 +182,13 @@ def described(
     if isinstance(layer, Function) and not isinstance(layer, Layer): return _described_composition(layer)
     if not isinstance(layer, Layer): raise ArgumentError('A plain module cannot be written down.', got=repr(layer)[:80], need='a layer, a model or a composition: lift(module) >> ...', fix='torch.save(module.state_dict(), path), or write it as a Layer with @register')
     if type(layer) not in (Model, Sequential):
-        if type(layer).__name__ not in known_classes(): raise ArgumentError(f'{layer.who} could not be read again: its class is not known.', got=type(layer).__qualname__, fix=f'@register above class {type(layer).__name__}')
+        name = class_name(type(layer))
+        if name not in known_classes(): raise ArgumentError(f'{layer.who} could not be read again: its class is not known.', got=type(layer).__qualname__, fix=f'@register above class {type(layer).__name__}')
         config = layer.get_config()
         if isinstance(config.get('function'), str): _function_of(config['function'])   # says so now, not when it is read
         seen = layer.__dict__.get('_seen_shapes')
         shape = seen[0] if seen and isinstance(layer, Model) else None
-        return dict(class_name=type(layer).__name__, config=config) | ({} if shape is None else dict(build_shape=as_config(shape)))
+        return dict(class_name=name, config=config) | ({} if shape is None else dict(build_shape=as_config(shape)))
     layers = {k: described(m) for k, m in layer._modules.items()}
     config = dict(name=layer.name, trainable=layer._trainable, own=True, layers=layers, inputs=[described_input(o) for o in layer.__dict__.get('_input_layers', ())])
     if layer._plan is not None:
@@ -289,10 +316,12 @@ class Replay:
 def model_of(
     config:dict,        # what `described` gave
     stored:dict=None,   # the tensors of the file, by their names in `state_dict`; None: a graph's constants are zeros
+    trust=(),           # installed packages that a composition may name
 ):                      # with fresh weights
     "A layer, a model or a composition from its description"
     name,settings = config['class_name'],config['config']
-    if name in ('Model', 'Sequential') and settings.get('own'): return _graph_of(name, settings, stored)
+    if name in ('Model', 'Sequential') and settings.get('own'): return _graph_of(name, settings, stored, trust)
+    if name == 'Composition': return _composition_of(settings, trust)
     layer,shape = layer_of(config),config.get('build_shape')
     if shape is None or layer.built: return layer
     if isinstance(layer, Model) or not type(layer)._own_build: layer(Symbol([None, *shape[1:]], torch.get_default_dtype(), record_of_input()))
@@ -304,8 +333,15 @@ def _shapes(nest):
     if is_shape(nest): return Shape(nest)
     return {k: _shapes(v) for k, v in nest.items()} if isinstance(nest, dict) else [_shapes(v) for v in nest]
 
-def _graph_of(kind, settings, stored):
-    layers = {k: model_of(c, _inside(stored, k)) for k, c in settings['layers'].items()}
+def _composition_of(settings, trust):
+    "A composition, with weights if it is known for which input"
+    f = from_spec(settings['spec'], trust)
+    if settings['made_of'] is not None: f._make(parse_structure(settings['made_of']))
+    f.state_dict()   # makes the weights, if `on` declared the input
+    return f
+
+def _graph_of(kind, settings, stored, trust):
+    layers = {k: model_of(c, _inside(stored, k), trust) for k, c in settings['layers'].items()}
     for k, layer in layers.items():
         if not k or '/' in k or '.' in k: raise DataError('A name is a word without `/` and `.`.', got=repr(k)[:80])
         layer._name,layer._auto_named = k,False
@@ -406,12 +442,7 @@ def made_from(
     "The model, its weights not filled in yet; it has no more numbers than the file"
     numbers = sum(t.numel() for t in tensors.values())
     with torch.random.fork_rng(devices=[]), Room(numbers), Bounded(max(_FREE, numbers)):
-        if description['class_name'] != 'Composition': return model_of(description, tensors)
-        settings = description['config']
-        f = from_spec(settings['spec'], trust)
-        if settings['made_of'] is not None: f._make(parse_structure(settings['made_of']))
-        f.state_dict()   # makes the weights, if `on` declared the input
-        return f
+        return model_of(description, tensors, trust)
 
 def _opened(path):
     "The header and the tensors of a safetensors file"
@@ -497,7 +528,7 @@ _torch_words = dict(axis='dim', keepdims='keepdim', newshape='shape', axes='dims
 # %% ../../nbs/02-layers/16_saving.ipynb #c7a6321b
 def _histories(o):
     "Which calls an argument reads: (layer, number of its call)"
-    if isinstance(o, list): return [h for v in o for h in _histories(v)]
+    if isinstance(o, (list, tuple)): return [h for v in o for h in _histories(v)]
     if not isinstance(o, dict): return []
     if o.get('class_name') != '__keras_tensor__': return _histories(list(o.values()))
     name,call,_ = o['config']['keras_history']
@@ -545,7 +576,7 @@ class KerasGraph:
 @patch
 def argument(self:KerasGraph, o):
     "An argument, with symbols for Keras's tensors"
-    if isinstance(o, list): return [self.argument(v) for v in o]
+    if isinstance(o, (list, tuple)): return [self.argument(v) for v in o]
     if not isinstance(o, dict): return o
     kind,settings = o.get('class_name'),o.get('config')
     if kind == '__keras_tensor__':
@@ -568,7 +599,7 @@ def ends(self:KerasGraph, nest):
 def made_of_keras(c:dict):
     "A layer; of an operation of Keras's, the function and its settings"
     if c['class_name'] in ('Sequential', 'Functional', 'Model'): return model_of_keras(c)
-    if not c.get('module', '').startswith('keras.src.ops'): return layer_of(c, strict=False)
+    if not c.get('module', '').startswith('keras.src.ops'): return layer_of(c)
     if c['class_name'] not in _keras_operations: raise ChoiceUnknown(f'The file uses an operation of Keras that is not known here: {c["class_name"]!r}.', have=list(_keras_operations))
     settings = {k: v for k, v in c['config'].items() if v is not None and k not in ('name', 'dtype', 'initial')}
     return _keras_operations[c['class_name']],{_torch_words.get(k, k): v for k, v in settings.items()}
@@ -630,11 +661,12 @@ def _places(layer, group, path):
             if key in inner: yield from _places(o, _entry(inner, key), f'{path}/{key}')
             elif o.weights: raise DataError('The file has no weights for a layer.', got=f'{path}/{key}', have=list(inner))
         return
-    own = [k for trained in (True, False) for k, v in layer._weight_names.items() if v == trained]
+    own = [(layer, k) for trained in (True, False) for k, v in layer._weight_names.items() if v == trained]
+    own = [*getattr(layer, 'borrowed_weights', ()), *own]
     variables = _entry(group, 'vars') if 'vars' in group else {}
     arrays = [_entry(variables, i) for i in sorted(variables, key=int)]
-    if len(arrays) != len(own): raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{len(arrays)} arrays: {", ".join(str(a.shape) for a in arrays)}', need=f'{len(own)}: {", ".join(own)}')
-    yield from ((layer, k, a) for k, a in zip(own, arrays))
+    if len(arrays) != len(own): raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{len(arrays)} arrays: {", ".join(str(a.shape) for a in arrays)}', need=f'{len(own)}: {", ".join(k for _, k in own)}')
+    yield from ((m, k, a) for (m, k), a in zip(own, arrays))
     for k, m in layer._modules.items():
         key = next((g for g in (k, f'_{k}') if g in group), None)
         if key is None: continue

@@ -39,7 +39,8 @@ def _counts(module, seen):
 def _work(module, out_shape):
     if out_shape is None or not getattr(module, 'built', True): return 0
     if isinstance(module, Model) and module._plan is not None: return sum(r.multiply_adds for r in rows_of(module))
-    return module.multiply_adds(out_shape) if hasattr(type(module), 'multiply_adds') else 0
+    sizes = tuple(n or 1 for n in out_shape)   # of a size that is not known, as the batch and often time, one
+    return module.multiply_adds(sizes) if hasattr(type(module), 'multiply_adds') else 0
 
 def rows_of(
     model:Model,

@@ -13,6 +13,7 @@ import operator, re
 import torch
 from torch import nn, Tensor
 from torch.func import functional_call
+from ..core.arguments import InputError
 from ..core.errors import ShapeError, UpslopeError
 from ..core.shapes import Shape
 from ..core.tracing import initialize, shown_line, users_line, waits
@@ -158,8 +159,8 @@ def infer(
             device = next(t.device for t in (*op.parameters(), *op.buffers()))
             initialize(op, lambda n: mapped(lambda o: torch.zeros(o.shape.filled(n), dtype=o.dtype, device=device) if type(o) is Symbol else o, (tuple(args), kwargs)))
         a,b = both(83, 89, 'meta')
-    except UpslopeError: raise
     except Exception as told:
+        if isinstance(told, UpslopeError) and not isinstance(told, InputError): raise
         try: a,b = both(2, 3, 'cpu')
         except UpslopeError: raise
         except Exception: raise _does_not_fit(op, args, kwargs, told) from told

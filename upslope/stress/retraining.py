@@ -13,6 +13,7 @@ import numpy as np, torch
 
 # %% ../../nbs/07-stress/05_retraining.ipynb #f9bf95f9
 from ..core.errors import ArgumentError, DataError, lookup
+from ..core.pictures import axes_of, picture_of
 from ..core.seeds import derive
 from ..data.sources import Dataset, Part
 from ..lab.baselines import logistic_regression, ridge_regression
@@ -66,16 +67,15 @@ class Sweep:
             found.append(row)
         return pd.DataFrame(found)
     def plot(self, ax=None):
-        "Every run as a point, means as lines"
-        import matplotlib.pyplot as plt
-        ax = ax or plt.subplots(figsize=(5, 3.2), layout='constrained')[1]
+        "Every run as a point, means as lines: a figure, or the `ax` that was given"
+        ax = axes_of(ax)
         for (who,part),colour,mark in zip(self.frame.groupby('subject', sort=False), ('#0072b2', '#d55e00'), 'os'):
             ax.plot(part['at'], part.value, mark, color=colour, ms=4, alpha=.5)
             mean = part.groupby('at').value.mean()
             ax.plot(mean.index, mean.values, color=colour, label=who)
         ax.set_xlabel('share of wrong labels' if self.what == 'wrong labels' else 'training rows'); ax.set_ylabel(self.metric); ax.legend(frameon=False)
         if self.what != 'wrong labels': ax.set_xscale('log')
-        return ax
+        return picture_of(ax)
     def __repr__(self): return repr(self.table())
     def _repr_html_(self): return self.table().to_html(index=False, float_format=lambda v: f'{v:.3f}')
 

@@ -16,6 +16,7 @@ import numpy as np, torch
 
 # %% ../../nbs/07-stress/04_scorecard.ipynb #051b595e
 from ..core.errors import ArgumentError, DataError, UpslopeError, lookup
+from ..core.pictures import picture
 from ..core.seeds import derive, seeded
 from ..data import Pipeline
 from ..data.sources import Dataset
@@ -185,11 +186,11 @@ class Scorecard:
                              for s,row in zip(curve.severities, curve.by_draw) for d,v in enumerate(row)], columns=['subject', 'push', 'severity', 'draw', 'score'])
 
     def plot(self, columns:int=4):
-        "Score against severity for each push; the line where half the advantage is lost, and the interval of the breaking point"
-        import matplotlib.pyplot as plt
+        "Score against severity for each push; the line where half the advantage is lost, and the interval of the breaking point. A figure"
         n = len(self.pushes)
         columns = min(columns, n)
-        fig,axes = plt.subplots(-(-n//columns), columns, figsize=(2.9*columns, 2.3*(-(-n//columns)) + .5), layout='constrained', squeeze=False)
+        rows = -(-n//columns)
+        fig,axes = picture(rows, columns, size=(2.9*columns, 2.3*rows + .5))
         for ax,p in zip(axes.flat, self.pushes):
             for curve,name,colour,mark in ((p.model, self.names[0], '#0072b2', 'o'), (p.baseline, self.names[-1], '#d55e00', 's')):   # Okabe and Ito's colours
                 if curve is None: continue

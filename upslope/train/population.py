@@ -47,6 +47,7 @@ class Population(Slots):
         if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1: raise ArgumentError('A fit takes a whole number of epochs.', got=f'{epochs=}', need='a whole number >= 1')
         n_slots = self._decide()
         for m in self.members:
+            m.batches.batch_size = self.train[m.i].batch_size   # it may have been changed since the last fit
             own = [own_copy(cb, m.i) for cb in self.cbs]
             m.begin([*own, *([] if isinstance(m.schedule, Constant) else [Scheduler(m.schedule)])], m.full.get('epochs', epochs))
             if m.start: m.go_on()

@@ -25,14 +25,16 @@ from ..core.errors import DataError
 # %% ../../nbs/04-train/05_recorder.ipynb #128ce699
 class LazySmoothLoss(AvgSmoothLoss):
     "fastai's `AvgSmoothLoss`, computed when it is read; remembers the debiased value of each batch"
-    def reset(self): self._count,self._val,self._pending,self._smoothed = 0,0.,[],[]
+    def reset(self): self._count,self._val,self._pending,self._smoothed,self._raw = 0,0.,[],[],[]
     def accumulate(self, learn):
         loss = learn.loss.detach()
         self._pending.append(loss if loss.ndim == 0 else loss.mean())
     def _settle(self):
         if not self._pending: return
         beta = self.beta
-        for loss in torch.stack(self._pending).tolist():
+        losses = torch.stack(self._pending).tolist()
+        self._raw += losses
+        for loss in losses:
             self._count += 1
             self._val = beta*self._val + (1 - beta)*loss
             self._smoothed.append(self._val/(1 - beta**self._count))
@@ -44,11 +46,13 @@ class LazySmoothLoss(AvgSmoothLoss):
     @property
     def val(self): self._settle(); return torch.tensor(self._val)
     @val.setter
-    def val(self, v): self._val,self._pending,self._smoothed = float(v),[],[]
+    def val(self, v): self._val,self._pending,self._smoothed,self._raw = float(v),[],[],[]
     @property
     def value(self): self._settle(); return torch.tensor(self._smoothed[-1] if self._smoothed else torch.nan)
     @property
     def values(self): self._settle(); return [torch.tensor(v) for v in self._smoothed]
+    @property
+    def raw(self): self._settle(); return self._raw   # of each batch, not smoothed
     @property
     def name(self): return 'smooth_loss'
 

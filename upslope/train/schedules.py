@@ -18,6 +18,7 @@ from fastai.callback.schedule import ParamScheduler
 
 # %% ../../nbs/04-train/04_schedules.ipynb #c9ebad30
 from ..core.errors import ArgumentError, lookup
+from ..core.pictures import axes_of, picture_of
 
 # %% ../../nbs/04-train/04_schedules.ipynb #0f6fc62d
 class Schedule:
@@ -27,11 +28,12 @@ class Schedule:
     def __call__(self, step:int, n_steps:int) -> float: return self.factor(step, n_steps)
     def curve(self, n_steps:int) -> list: return [self(t, n_steps) for t in range(n_steps)]
     def plot(self, n_steps:int=100, lr:float=1., ax=None):
-        "Draw the learning rate of each step"
-        import matplotlib.pyplot as plt
-        ax = ax or plt.gca()
-        ax.plot([lr*f for f in self.curve(n_steps)], label=repr(self)); ax.set_xlabel('step'); ax.set_ylabel('learning rate')
-        return ax
+        "The learning rate of each step: a figure, or the `ax` that was given, matplotlib's"
+        ax = axes_of(ax)
+        ax.plot([lr*f for f in self.curve(n_steps)], label=repr(self))
+        ax.set_xlabel('step')
+        ax.set_ylabel('learning rate')
+        return picture_of(ax)
     def args(self): return {n: getattr(self, n) for n in inspect.signature(type(self).__init__).parameters if n not in ('self', 'args', 'kwargs')}
     def __repr__(self): return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k,v in self.args().items())})"
     def __eq__(self, other): return type(self) is type(other) and self.args() == other.args()

@@ -83,7 +83,8 @@ class Slots:
         self._read_settings(members, hypers, schedule)
         self._read_callbacks(_as_list(cbs))
         self._build()
-        self.explanation,self.slots,self.position,self.valid_outputs = None,[],0,None
+        self.explanation,self.asked = None,None   # asked: what `explanation` depends on and may be changed between two fits
+        self.slots,self.position,self.valid_outputs = [],0,None
         self.programs = {} if programs is None else programs
 
     # --- what was asked for
@@ -204,7 +205,8 @@ class Slots:
     def _decide(self):
         n,together = len(self.members),any(e.all_at_once for e in self.events)
         if self.engine == 'auto':
-            self.explanation = self._explain()
+            asked = self.train[0].batch_size,self.budget
+            if self.asked != asked: self.explanation,self.asked = self._explain(),asked   # a later fit asks the same again, and knows
             kind,rows = self.explanation.engine,self.explanation.rows
         else:
             kind,rows = self.engine,n if self.engine == 'stacked' else 1

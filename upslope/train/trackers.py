@@ -17,6 +17,7 @@ from pathlib import Path
 
 # %% ../../nbs/04-train/13_trackers.ipynb #de6d03bb
 from ..core.errors import ArgumentError, DataError, needs
+from ..core.pictures import picture
 from .logging import EpochLogger
 
 # %% ../../nbs/04-train/13_trackers.ipynb #63714a6a
@@ -41,11 +42,11 @@ class LivePlot(EpochLogger):
         if len(self.rows) % self.every == 0: self._draw()
     def figure(self):
         "The figure as it is now"
-        from matplotlib.figure import Figure  # not pyplot: a figure that no notebook shows by itself
         losses = [n for n in self.names if 'loss' in n]
         others = [n for n in self.names if n not in losses]
-        fig = Figure(figsize=(4*(1 + bool(others)), 2.6), layout='constrained')
-        for ax,names in zip(fig.subplots(1, 1 + bool(others), squeeze=False)[0], (losses, others)):
+        columns = 1 + bool(others)
+        fig,axes = picture(1, columns, size=(4*columns, 2.6))
+        for ax,names in zip(axes[0], (losses, others)):
             for n in names: ax.plot([r['epoch'] for r in self.rows], [r.get(n) for r in self.rows], '.-', label=n)
             ax.set_xlabel('epoch'); ax.legend()
         return fig
