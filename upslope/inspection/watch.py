@@ -97,6 +97,7 @@ def loss_per_sample(
 class Watch(Callback):
     "Record activations, gradients, updates, losses and times of a training; read `history`, look at `plot()`"
     order,run_valid,only_looks = -10,False,True   # before those that stop, clip or log
+    unstepped = False       # has there been a forward pass, and no backward or step that we know of?
     looks,looked_at = 0,0   # how many there have been, kept or not; and the step of the last
     __setattr__ = object.__setattr__              # fastai's asks the Learner and the model for each name that we set: 30 µs, ten times in a step
     def __init__(self,
@@ -145,7 +146,7 @@ class Watch(Callback):
         self.own += self.clock - t
 
     def _forward_begins(self, epoch, lr):
-        t = self._lap('data')
+        t = self._lap('backward' if self.unstepped else 'data')   # a loop that accumulates gradients tells us of no backward between two passes
         self.observed = True
         self.last_lr,self.epoch_now = lr,epoch
         if self.now is not None: self._write()      # no step came
@@ -188,7 +189,7 @@ class Watch(Callback):
         if self.open and self.pair is None and self.now is None: self.price,self.open = self.own + self.hidden - self.spent_at,False   # what the next look will cost, we think
         self.cycle = t,self.own,True
     def _forward_over(self, pred, xs=()):
-        t = self._lap('forward')
+        t,self.unstepped = self._lap('forward'),True
         if self.now is not None:
             self.waiting.append((self.now, self.tap.gather(keep=self.each)))
             if sum(len(taken) for _,taken in self.waiting) >= ROWS: self._read()
@@ -212,7 +213,7 @@ class Watch(Callback):
         self._out(t)
 
     def _backward_over(self):
-        t = self._lap('backward')
+        t,self.unstepped = self._lap('backward'),False
         if self.now is not None: self._gradients()
         elif self.pair is not None and self.pair.get('listening'): self._compare()
         self._out(t)
