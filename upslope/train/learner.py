@@ -164,9 +164,9 @@ class Learner(_Learner):
         verbose:bool=True,         # False: no bars, no lines
         train_metrics:bool=False,  # compute the metrics on the training part too, batch by batch; then they are called `train_…` and `valid_…`
     ):
+        self.table,self.fitting,dls = EventTable(),False,_as_loaders(dls)
         if loss_func is None and getattr(getattr(dls, 'train_ds', None), 'loss_func', None) is None:
             raise ArgumentError('The Learner does not know what to minimize.', got='loss_func=None, and the data name no loss', fix="loss_func='cross_entropy' for classes, 'mse' for numbers")
-        self.table,self.fitting,dls = EventTable(),False,_as_loaders(dls)
         if loss_func is not None: loss_func = as_loss(loss_func)
         super().__init__(dls, model, loss_func=loss_func, opt_func=as_optimizer(opt_func), lr=lr, splitter=splitter, cbs=None, metrics=metrics, path=path, model_dir=model_dir,
                          wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms, default_cbs=False)
