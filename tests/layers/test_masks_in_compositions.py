@@ -5,8 +5,8 @@ import against   # noqa: F401  sets Keras's backend
 import keras
 from torch import nn
 import upslope.layers as ours
-from upslope.core import (Chain, add, choice, concat, dup, fold, frozen_at, identity, iterate, lift, recurrently, repeat, residual,
-                          residual_with, share, swap, typed, unroll, unroll_last, zero_state)
+from upslope.core import (add, choice, concat, dup, fold, frozen_at, identity, iterate, lift, recurrently, repeat, residual,
+                          residual_with, swap, typed, unroll, unroll_last, zero_state)
 from upslope.layers.layer import Layer, masked
 
 WIDTH = 8
