@@ -4,7 +4,6 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 import fastai.learner, torch
 from fastai.callback.core import Callback
-from fastai.callback.schedule import fit_one_cycle, lr_find   # patched into fastai's Learner
 from fastai.data.core import DataLoaders
 from fastai.optimizer import Adam as FastaiAdam
 from forms import FORMS, PARTS, halves, of_pictures, of_tokens, tokens

@@ -1,6 +1,6 @@
 """Corners of single layers against Keras's: unknown sizes in equations, windows that do not divide, enlarged pictures, ties in
 sparsemax, scores and masks of attention, corrected batch normalisation.  Where Keras 3.15 is wrong, a definition is the reference."""
-import itertools, math, warnings
+import itertools, math
 import keras, numpy as np, pytest, torch
 from against import compare, data, pair
 import upslope.layers as ours
