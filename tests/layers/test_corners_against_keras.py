@@ -94,7 +94,7 @@ def test_einsum_is_built_for_unknown_sizes(case, shape):
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear', 'bicubic', 'lanczos3', 'lanczos5', 'BILINEAR'])
 @pytest.mark.parametrize('size', [1, 2, 3, (2, 3), [3, 1]], ids=str)
-@pytest.mark.parametrize('data_format', [None, 'channels_last', 'channels_first'])
+@pytest.mark.parametrize('data_format', [None, 'channels_last', 'channels_first', 'Channels_First'])
 @pytest.mark.parametrize('shape', [(2, 3, 4, 5), (1, 1, 1, 2), (2, 5, 2, 1), (0, 3, 4, 2)], ids=str)
 def test_enlarged_picture(interpolation, size, data_format, shape):
     try:
