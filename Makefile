@@ -6,7 +6,7 @@ BIN    := .venv/bin
 # One thread per process, since every core runs one; idle threads sleep. With torch's defaults the processes starve each other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-.PHONY: help demo test setup export prepare lab docs bench dist clean
+.PHONY: help demo test setup export prepare slow lab docs bench dist clean
 .NOTPARALLEL:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make setup     for contributors: git hooks that clean and check, and nbdev's merge driver for notebooks"
 	@echo "make export    bring package, README.md and notebooks up to date with their sources"
 	@echo "make prepare   the same, and run every notebook and save its outputs: do this before a commit"
+	@echo "make slow      run the slow cells that make test leaves out, and say which saved outputs are stale: do this before a release"
 	@echo "make lab       JupyterLab, with the stories; more for it to know: make lab LAB='--no-browser --port=9999'"
 	@echo "make docs      the documentation site, in _docs/"
 	@echo "make bench     the benchmarks"
@@ -49,6 +50,9 @@ export: .venv/for-dev
 prepare: export
 	$(ONE_THREAD) $(BIN)/nbdev-test --n-workers $(CORES) --save
 	$(BIN)/python tools/project.py sync
+
+slow: .venv/for-dev
+	$(ONE_THREAD) $(BIN)/python tools/slow_cells.py
 
 # Jupyter's own refusal stays, since notebooks of root may change the whole machine; here it comes before the installation, with what to type.
 lab:

@@ -228,7 +228,7 @@ def main(args=None) -> int:
     p.add_argument('--description', default='An experiment in deep learning', help='one sentence')
     p.add_argument('--user', default='USER', help='your name on GitHub, for the addresses')
     given = vars(parser.parse_args(args))
-    chosen = given.pop('command')
+    chosen,path = given.pop('command'),sys.path[:]
     if not chosen: parser.print_help(); return 0
     try: return 1 if dict(demo=demo, report=report, study=study, runs=runs, queue=queue, store=store, info=info, new=new, trust=trust)[chosen](**given) else 0
     except UpslopeError as e: print(f'\n{type(e).__name__}: {e}', file=sys.stderr); return 1
@@ -240,3 +240,4 @@ def main(args=None) -> int:
         if e.filename is None: raise
         print(f'\n{type(e).__name__}: {e.strerror}.\n  got:  {e.filename}', file=sys.stderr)
         return 1
+    finally: sys.path[:] = path   # as it was, for who calls this from Python
