@@ -3,6 +3,7 @@
     python benchmarks/training.py            all tables
     python benchmarks/training.py --quick    fewer pairs
     python benchmarks/training.py --idle     only what ten idle callbacks add
+    python benchmarks/training.py --alarm    only what it costs that the Learner looks whether the fit is plainly wrong
     python benchmarks/training.py --dense    only upslope's dense row
     python benchmarks/training.py --peers    only the dense table
     python benchmarks/training.py --cnn      only the convolutional table
@@ -32,7 +33,9 @@ from fastai.callback.progress import CSVLogger as FastaiCSV
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner as FastaiLearner
 from fastai.optimizer import OptimWrapper
-from upslope.train import CSVLogger, Learner
+from unittest.mock import patch
+from upslope.train import CSVLogger, Learner, learner as learner_module
+from upslope.train.alarm import Alarm
 
 EPOCHS, BATCH = 5, 64
 FOLDER = Path(tempfile.mkdtemp())
@@ -70,6 +73,7 @@ class Plain:
 class Upslope:
     "recorder, progress bar, CSV file; `idle`: so many callbacks that listen to nothing"
     def __init__(self, task, idle=0):
+        self.task = task
         self.learn = Learner(task.loaders(), task.net(), 'cross_entropy', 'adam', cbs=[CSVLogger(FOLDER/f'upslope-{idle}.csv'), *(type(f'Idle{i}', (Callback,), {})() for i in range(idle))])
     def run(self): self.learn.fit(EPOCHS, 1e-3)
 
@@ -178,11 +182,8 @@ def calls_a_batch(contender):
     steps = [b - a for a, b in zip(counts[10:-2], counts[11:-1])]
     return statistics.median(steps)
 
-def idle(task, pairs):
+def small_difference(a, b, pairs):
     "Many short pairs, since the difference is far below the noise of one"
-    pairs = 8*pairs
-    print(f'\nTen idle callbacks more: {calls_a_batch(Upslope(task, 10)):.0f} Python calls a batch, against {calls_a_batch(Upslope(task)):.0f} without them')
-    a, b = Upslope(task, 10), Upslope(task)
     for o in (a, b): timed(o.run)
     ratios = []
     for i in range(pairs):
@@ -192,7 +193,22 @@ def idle(task, pairs):
         ratios.append((mine[0]/other[0], mine[1]/other[1]))
     for name, column in zip(('wall clock', 'CPU time'), zip(*ratios)):
         low, high = interval(column)
-        print(f'  {name}: median {statistics.median(column):.4f}, 95 % interval {low:.4f} to {high:.4f}, {pairs} pairs of {EPOCHS} epochs of {task.n_batches} batches')
+        print(f'  {name}: median {statistics.median(column):.4f}, 95 % interval {low:.4f} to {high:.4f}, {pairs} pairs of {EPOCHS} epochs of {a.task.n_batches} batches')
+
+class Unwatched(Upslope):
+    "the same, and nobody looks whether the fit is plainly wrong"
+    class NoAlarm(Alarm):
+        def __init__(self, learn): self.active = False
+    def run(self):
+        with patch.object(learner_module, 'Alarm', self.NoAlarm): super().run()
+
+def alarm(task, pairs):
+    print(f'\nThe alarm: {calls_a_batch(Upslope(task)):.0f} Python calls a batch, against {calls_a_batch(Unwatched(task)):.0f} without it')
+    small_difference(Upslope(task), Unwatched(task), 8*pairs)
+
+def idle(task, pairs):
+    print(f'\nTen idle callbacks more: {calls_a_batch(Upslope(task, 10)):.0f} Python calls a batch, against {calls_a_batch(Upslope(task)):.0f} without them')
+    small_difference(Upslope(task, 10), Upslope(task), 8*pairs)
 
 def import_parts(times=3):
     "Where the time of `import upslope.train` goes: own time of the modules of each package"
@@ -232,11 +248,12 @@ def main():
     print(f'torch {torch.__version__}, Python {sys.version.split()[0]}, one thread; 1.000 is the plain loop')
     task = Task(mlp, (64,), 100)
     if '--idle' in sys.argv: return idle(task, pairs)
+    if '--alarm' in sys.argv: return alarm(task, pairs)
     if '--imports' in sys.argv: return imports(3 if pairs == 5 else 5), import_parts()
     if '--cnn' in sys.argv: return cnn_table(pairs)
     if '--dense' in sys.argv: return table('Dense 64-64-64-10', task, [('upslope', Upslope, 1)], pairs)
     table('Dense 64-64-64-10', task, [('upslope', Upslope, 1), ('upslope, 10 idle callbacks', lambda t: Upslope(t, 10), 1), ('fastai, torch Adam', Fastai, .5), ('fastai, its own Adam', FastaiAdam, .5),
                                       ('Lightning', Lightning, .3), ('skorch', Skorch, .3), ('Keras on torch', Keras, .3)], pairs)
-    if '--peers' not in sys.argv: cnn_table(pairs); idle(task, pairs); imports(3 if pairs == 5 else 5); import_parts()
+    if '--peers' not in sys.argv: cnn_table(pairs); idle(task, pairs); alarm(task, pairs); imports(3 if pairs == 5 else 5); import_parts()
 
 if __name__ == '__main__': main()

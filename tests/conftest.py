@@ -45,14 +45,23 @@ def pytest_configure(config):
     os.environ.update(warm.environment)
     if warm.environment: sys.path.insert(0, str(warm_workers.STARTED))   # a worker's path is that of the process that starts it
 
-def pytest_collection_modifyitems(items):
+def rename(item, name):
+    "pytest keeps a test's name in `_id` since 9.1, and in `_nodeid` before"
+    if hasattr(item, '_id'): item._id = type(item._id).parse(name)
+    else: item._nodeid = name
+
+def pytest_collection_modifyitems(config, items):
     "A test's name must be the same in every process that pytest-xdist starts, so the address of an object in it is replaced by a count"
     seen = Counter()
     for item in items:
         name = re.sub(r' ?at ?0x[0-9a-f]+', '', item.nodeid)
         if name != item.nodeid:
             seen[name] += 1
-            item._nodeid = name if seen[name] == 1 else f'{name}-{seen[name]}'
+            rename(item, name if seen[name] == 1 else f'{name}-{seen[name]}')
+    if not getattr(config.option, 'loadgroup', False): return
+    for item in items:   # pytest-xdist 3.8 writes the group into `_nodeid` alone: with pytest 9.1 and later every process would build the site
+        group = item.get_closest_marker('xdist_group')
+        if group and hasattr(item, '_id'): rename(item, f'{item.nodeid}@{group.args[0]}')
 
 # -- what the tests cost: pytest --costs ------------------------------------------------------------------------------
 def pytest_addoption(parser):

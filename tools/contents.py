@@ -53,7 +53,7 @@ def modules_of(room):
     "The public names of a room by the module that its page imports them from; None: names that the page itself makes"
     package, public = import_module(f"{INI['lib_name']}.{room}"), public_names()
     modules = {}
-    for node in ast.parse(inspect.getsource(package)).body:
+    for node in ast.walk(ast.parse(inspect.getsource(package))):
         if not isinstance(node, ast.ImportFrom): continue
         home = package.__name__.rsplit('.', node.level - 1)[0] + '.' if node.level else ''   # of a relative import
         modules[home + node.module] = [alias.asname or alias.name for alias in node.names]
@@ -69,7 +69,7 @@ def line_of(room, module, name):
     documented = inspect.isclass(value) or inspect.isroutine(value)
     text = inspect.getdoc(value) if documented else None
     if documented: address = LINKS.own[f"{'.'.join(value.__module__.split('.')[:2])}.{value.__name__}"]   # of a second name, such as MaxPool2D, that of the first
-    else: address = f"{LINKS.own[module or package.__name__]}#{name.lower()}"
+    else: address = LINKS.own.get(f'{package.__name__}.{name}') or f'{LINKS.own[module]}#{name.lower()}'   # a module, or a table
     return f'* [`{name}`]({address})' + (f": {text.splitlines()[0]}" if text else '')
 
 def names_of(room, folder):

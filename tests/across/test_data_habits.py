@@ -150,13 +150,15 @@ def test_a_dataset_of_torchs_trains_in_its_own_loader(name):
     error = refused(lambda: Learner(loader, dense()))   # whose task nobody knows
     assert "'cross_entropy' for classes" in error.fix
 
+WITH_DEFAULTS = [name for name in WITH_SOURCE if HABITS[name].pipeline != CONV_STEPS]
+
 @pytest.mark.parametrize('name', WITH_SOURCE)
 def test_a_study_runs_on_a_function_that_gives_it(name):
     habit = HABITS[name]
     scores = execute(Recipe(habit.source, habit.model, epochs=1, batch_size=16, pipeline=habit.pipeline), seed=0)
     assert np.isfinite(scores['test_accuracy'])
 
-@pytest.mark.parametrize('name', [name for name in WITH_SOURCE if HABITS[name].model is not convolution])
+@pytest.mark.parametrize('name', WITH_DEFAULTS)
 def test_a_study_runs_with_the_default_steps(name):
     habit = HABITS[name]
     scores = execute(Recipe(habit.source, habit.model, epochs=1, batch_size=16), seed=0)
@@ -221,6 +223,11 @@ def test_the_loss_of_the_task_is_known():
     assert "'bce'" in error.fix
     fastais = __import__('fastai.learner', fromlist=['Learner']).Learner(loaders(array_source()), nn.Linear(4, 3))
     assert fastais.loss_func.name == 'cross_entropy'
+
+def test_columns_come_in_any_order():
+    numbers = pd.DataFrame(X, columns=list('abcd'))
+    dls = loaders(sources.arrays(numbers, Y))
+    assert torch.equal(dls.test_dl(numbers.assign(more='word')[['more', 'd', 'c', 'b', 'a']]).xs[0], torch.tensor(X))
 
 def test_wrong_new_rows_are_told():
     dls = loaders(array_source(), pipeline=['standardize'])

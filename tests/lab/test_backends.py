@@ -3,6 +3,8 @@ import os, subprocess, sys
 import pytest
 from upslope.lab import Store
 
+pytestmark = pytest.mark.xdist_group('backends')   # in one process, so that the study is run once on this machine
+
 SCRIPT = """
 import sys
 from torch import nn

@@ -9,6 +9,7 @@ from upslope.lab import Queue, Recipe, Store, Study
 from upslope.lab.store import Config, key_of
 from upslope.lab.trust import TrustError
 
+pytestmark = pytest.mark.xdist_group('hostile')   # in one process, so that what all look at is made once
 HERE = Path(__file__).parent
 CASES = int(os.environ.get('UPSLOPE_MUTATIONS', 500))   # of fields, and as many of bytes
 

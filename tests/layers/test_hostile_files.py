@@ -232,12 +232,22 @@ def test_a_setting_in_a_spec_is_no_code(tmp_path):
 class Unregistered(L.Layer):
     def call(self, x): return x
 
+@L.register(name='another name')
+class Renamed(L.Layer):
+    def call(self, x): return 3*x
+
+@L.register
+def own_activation(x): return x*x
+@L.register
+def own_cost(w): return w.abs().sum()
+
 def built(f, *shape):
     f(torch.rand(2, *shape))
     return f
 
 @pytest.mark.parametrize('make,shape', [(lambda: L.Dense(4, 'relu') >> L.Dense(2), (5,)), (lambda: (L.Dense(4) >> L.Dense(2)).on('B', 5), (5,)), (lambda: lift(nn.LazyLinear(4)) >> torch.relu >> nn.Linear(4, 2), (5,)), (lambda: L.Dense(3), (5,)),
-    (lambda: L.BatchNormalization(), (5,)), (lambda: L.Conv2D(2, 3), (6, 6, 1)), (lambda: L.Sequential([L.Dense(3), L.Dense(2)]), (5,)), (lambda: L.Sequential([L.Dense(2)]), (5,)), (lambda: L.Bidirectional(L.LSTM(3)), (4, 5))])
+    (lambda: L.BatchNormalization(), (5,)), (lambda: L.Conv2D(2, 3), (6, 6, 1)), (lambda: L.Sequential([L.Dense(3), L.Dense(2)]), (5,)), (lambda: L.Sequential([L.Dense(2)]), (5,)), (lambda: L.Bidirectional(L.LSTM(3)), (4, 5)),
+    (lambda: L.TimeDistributed(L.Bidirectional(L.RNN([L.LSTMCell(3), L.GRUCell(2)]))), (3, 4, 5)), (lambda: L.BatchNormalization(renorm=True), (5,)), (lambda: L.TimeDistributed(Renamed()), (4, 5)), (lambda: L.Dense(3, own_activation, kernel_regularizer=own_cost), (5,))])
 def test_what_is_saved_comes_back(make, shape, tmp_path):
     f = built(make(), *shape).eval()
     L.save(f, tmp_path/'m')

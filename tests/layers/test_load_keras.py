@@ -30,7 +30,19 @@ def various():
     x = L.Input((4, 6))
     return keras.Model(x, [L.PReLU()(x), L.GroupNormalization(2)(x), L.UpSampling1D(2)(x), L.Reshape((6, 4))(x), L.Permute((2, 1))(x), L.Conv1D(3, 2, padding='causal')(x), L.Activation('silu')(x)])
 
-@pytest.mark.parametrize('make', [sequential, recurrent, attention, shared, various])
+def corrected(): return keras.Sequential([L.Input((4, 6)), L.BatchNormalization(renorm=True, renorm_clipping=dict(rmax=2.)), L.LayerNormalization(rms_scaling=True), L.SpectralNormalization(L.Dense(3, kernel_initializer=keras.initializers.Identity())), L.RandomSaturation(.5), L.Flatten()])
+def nested():
+    x = L.Input((3, 4, 5))
+    cells = L.StackedRNNCells([L.LSTMCell(3), L.GRUCell(2, kernel_regularizer=keras.regularizers.L2())])
+    return keras.Model(x, L.TimeDistributed(L.Bidirectional(L.RNN(cells)))(x))
+def padded(dropout=0.):
+    x = L.Input((4,), dtype='int32')
+    e = L.Embedding(5, 6, mask_zero=True)(x)   # of the five numbers of the test, 0 is padding
+    return keras.Model(x, L.Dense(2)(L.Flatten()(L.MultiHeadAttention(2, 3, dropout=dropout)(e, e))))
+def padded_and_dropped(): return padded(.3)
+
+@pytest.mark.filterwarnings('ignore:You passed|.*cannot use the mask')
+@pytest.mark.parametrize('make', [sequential, recurrent, attention, shared, various, corrected, nested, padded, padded_and_dropped])
 def test_same_outputs(make, tmp_path):
     theirs = make()
     rng = np.random.default_rng(0)

@@ -290,3 +290,33 @@ def test_idle_callbacks_cost_no_call():
         finally: sys.setprofile(None)
         return [b - a for a, b in zip(counts, counts[1:])][1:4]
     assert calls(10) == calls(0)
+
+# --- fastai's own makers of Learners, on tables whose columns are strings
+
+def _ratings():
+    import pandas as pd
+    g = torch.Generator().manual_seed(0)
+    draw = lambda n: torch.randint(0, n, (300,), generator=g).tolist()
+    return pd.DataFrame(dict(user=[f'u{i}' for i in draw(20)], title=[f't{i}' for i in draw(15)], rating=[float(i + 1) for i in draw(5)]))
+def _collab(make):
+    from fastai import collab
+    dls = collab.CollabDataLoaders.from_df(_ratings(), item_name='title', bs=32, seed=0)
+    return make(collab, lambda: collab.collab_learner(dls, n_factors=5, y_range=(0, 5.5)))
+def _tabular(make):
+    from fastai.tabular import all as tabular
+    from fastai.tabular import learner
+    frame = _ratings().assign(good=lambda d: (d.rating > 3).map({True: 'yes', False: 'no'}))
+    dls = tabular.TabularDataLoaders.from_df(frame, y_names='good', cat_names=['user', 'title'], cont_names=['rating'], procs=[tabular.Categorify, tabular.Normalize], bs=32, seed=0)
+    return make(learner, lambda: tabular.tabular_learner(dls, layers=[8]))
+@pytest.mark.parametrize('maker', [_collab, _tabular])
+def test_the_learners_that_fastai_makes_of_tables(maker, monkeypatch):
+    "fastai's function with our Learner in the place of its own, as its test cells were run; the targets of its tables are columns with names"
+    def make(module, learner):
+        with monkeypatch.context() as patch:
+            for name in {'Learner', 'TabularLearner'} & set(vars(module)): patch.setattr(module, name, Learner)
+            learn = learner()
+            assert isinstance(learn, Learner)
+            with learn.no_bar(): learn.fit_one_cycle(1, 1e-2)
+        return learn
+    learn = maker(make)
+    assert len(learn.recorder.rows) == 1 and learn.recorder.rows[0]['train_loss'] > 0 and learn.remarks == []

@@ -370,7 +370,8 @@ class Combinator(Function[A, B]):
             if code.has_mask(x) and not getattr(part, 'hands_on_masks', False): code.add(f'{self._carrier(code, key)}.dropped({code.mask(x)})')
             return y,after
         s = signature_of(part)
-        target = code.module((*path, key)) if isinstance(part, nn.Module) and not (isinstance(part, Lifted) and not isinstance(part.function, nn.Module)) else code.bind(part.function if isinstance(part, Lifted) else part, key)
+        called = _called(part)
+        target = code.module((*path, key)) if isinstance(called, nn.Module) else code.bind(called, key)
         spread = s.spread and not (isinstance(x, str) and s.rules and not isinstance(s.takes, Pair) and _variadic(part))
         if code.has_mask(x) or code.masks is not None and emits_mask(part): y,after = self._emit_masked(code, key, target, x, spread, state, s.state is not None)
         else: y,after = code.call(target, x, spread, state, s.state is not None)
@@ -385,15 +386,14 @@ class Combinator(Function[A, B]):
         if stateful and state is not None: inputs,masks = f'({inputs} + ({code.text(state)},))',f'({masks} + (None,))'
         y = code.new()
         code.masks[y] = code.new('k')
-        knows = hasattr(type(self.part(key)), 'with_masks')
+        knows = hasattr(type(_called(self.part(key))), 'with_masks')
         call = f'{target}.with_masks(' if knows else f'{self._carrier(code, key)}({target}, '
         code.add(f'{y}, {code.mask(y)} = {call}{inputs}, {masks})')
         return code.parts(y, 2) if stateful else (y, None)
     def _carrier(self, code, key):
         "The name of what calls a part that does not know of masks"
         part = self.part(key)
-        function = part.function if isinstance(part, Lifted) and not isinstance(part.function, nn.Module) else part
-        return code.bind(Carrier(function, who(part, key), made_in(part, self._line)), 'carrier')
+        return code.bind(Carrier(_called(part), who(part, key), made_in(part, self._line)), 'carrier')
     def _written(self, masks=False):
         code,stateful = Code(self._check, masks),self._scheme.state is not None
         x = 'x'
@@ -477,6 +477,9 @@ class Walk:
     def inside(self, key): return Walk(self.rows, (*self.path, key), self.depth + 1)
     def order(self, row): return 0
 
+def _called(part):
+    "What the code calls for a part: a lifted function by itself"
+    return part.function if isinstance(part, Lifted) and not isinstance(part.function, nn.Module) else part
 def emits_mask(f) -> bool:
     "Does a mask go out of it, or of a part of it, where none came in?"
     return any(getattr(m, 'emits_mask', False) for m in f.modules()) if isinstance(f, nn.Module) else False

@@ -128,14 +128,16 @@ def axes_mixed(
     f,   # a plain function or module
 ) -> int | None:   # 0: it goes number by number; None: nobody knows
     "How many of the last axes it mixes with each other"
-    while isinstance(f, partial): f = f.func
+    while isinstance(f, partial) or getattr(type(f), '_lifted', False): f = f.func if isinstance(f, partial) else f.function
     kind = type(f)
     if not isinstance(f, nn.Module): return 0 if inspect.isroutine(f) and f in plain_functions else None
     if kind in plain_modules: return 0
     if kind in (nn.Linear, nn.LazyLinear, nn.Bilinear): return 1
     if kind in (nn.LayerNorm, nn.RMSNorm): return len(f.normalized_shape)
     if kind in (nn.Softmax, nn.LogSoftmax, nn.GLU): return -f.dim if (f.dim or 0) < 0 else None
-    return None
+    if kind is not nn.Sequential: return None
+    inside = [axes_mixed(m) for m in f]
+    return None if None in inside else max(inside, default=0)
 
 def names_mask(
     f,   # a function or module

@@ -150,6 +150,7 @@ def sparse_sigmoid(x:Tensor) -> Tensor:
 def sparsemax(x:Tensor, axis:int=-1) -> Tensor:
     "The point of the simplex nearest to `x`"  # Martins and Astudillo 2016, algorithm 1, arXiv:1602.02068
     z = x.movedim(axis, -1)
+    z = z - z.amax(-1, keepdim=True).detach()   # the same point, and no digits of the 1 below are lost in large sums
     ordered = z.sort(-1, descending=True).values
     total = ordered.cumsum(-1) - 1
     k = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)

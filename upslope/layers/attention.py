@@ -95,6 +95,7 @@ class AdditiveAttention(Attention):
 # %% ../../nbs/02-layers/12_attention.ipynb #537f7d79
 class _Heads(Layer):
     supports_masking = True
+    _simple = True   # (batch, steps, size), looked at along the steps
     def __call__(self, query, value=None, key=None, **kwargs):
         if value is None: raise ArgumentError(f'{self.who} compares a query with a value.', got='the query alone', fix='layer(x, x)')
         for name, o in dict(query=query, value=value, key=key).items():
@@ -126,10 +127,14 @@ class _Heads(Layer):
         "`(batch, heads, steps, size)`, all three"
         rate = self.dropout if (self.training if training is None else training) else 0.
         mask = None if allowed is None else additive(allowed, q.dtype)
-        if not scores_wanted: return F.scaled_dot_product_attention(q, k, v, mask, rate, scale=scale, enable_gqa=groups > 1),None
+        if not scores_wanted:
+            y = F.scaled_dot_product_attention(q, k, v, mask, rate, scale=scale, enable_gqa=groups > 1)
+            is_mean = allowed is None or self._simple and not self.dropout   # of all values, where a step may look nowhere
+            return y if is_mean else y.masked_fill(~allowed.any(-1, keepdim=True), 0),None
         if groups > 1: k,v = k.repeat_interleave(groups, 1),v.repeat_interleave(groups, 1)
         scores = q@k.mT*scale
         weights = torch.softmax(scores if mask is None else scores + mask, -1)
+        if allowed is not None: weights = weights.masked_fill(~allowed, 0)   # also where a step may look nowhere
         return (F.dropout(weights, rate) if rate else weights)@v,weights
 
 class MultiHeadAttention(_Heads):

@@ -26,9 +26,10 @@ def channels_axis(
     who:str='this layer',
 ) -> int:
     "The axis of the channels"
-    if not (data_format is None or isinstance(data_format, str) and data_format in ('channels_last', 'channels_first')):
+    name = data_format.lower() if isinstance(data_format, str) else data_format
+    if name not in (None, 'channels_last', 'channels_first'):
         raise ArgumentError(f'There is no such data format for {who}.', got=f'{data_format=}', have=['channels_last', 'channels_first'])
-    return 1 if data_format == 'channels_first' else -1
+    return 1 if name == 'channels_first' else -1
 
 def spatial(shape, axis):
     "The sizes between batch and channels"

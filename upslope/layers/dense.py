@@ -187,9 +187,14 @@ class Softmax(Layer):
         wholes(axis, 'axis', 'Softmax')
         self.axis = axis
     def forward(self, x, mask=None):
-        if mask is not None: x = x.masked_fill(~mask.bool(), -3e4 if x.dtype == torch.float16 else -1e9)
+        if mask is None: return self._normalized(x)
+        kept = mask if mask.dtype == torch.bool else mask > .5
+        x = x.masked_fill(~kept, -3e4 if x.dtype == torch.float16 else -1e9)
+        return self._normalized(x).masked_fill(~kept, 0)   # also where nothing is kept
+    def _normalized(self, x):
         if isinstance(self.axis, int): return torch.softmax(x, self.axis)
-        return (x - torch.logsumexp(x, tuple(self.axis), keepdim=True)).exp() if len(self.axis) > 1 else torch.softmax(x, self.axis[0])
+        if len(self.axis) == 1: return torch.softmax(x, self.axis[0])
+        return (x - torch.logsumexp(x, tuple(self.axis), keepdim=True)).exp()
     def compute_output_shape(self, input_shape): return input_shape
 
 # %% ../../nbs/02-layers/06_dense.ipynb #bd4936f1

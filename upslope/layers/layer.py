@@ -273,7 +273,7 @@ class Layer(Configurable, Function[A, B]):
 
     def _no_tensor(self, args):
         "An error in words, if there is no tensor among the inputs"
-        if any(isinstance(o, Tensor) for o in leaves(args)): return None
+        if any(isinstance(o, (Tensor, np.ndarray)) for o in leaves(args)): return None
         return SignatureError(f'{self.who} takes tensors.', got=', '.join(f'{type(o).__name__} {o!r:.60}' for o in args) or 'nothing', need='a torch.Tensor, a NumPy array, or a symbol from Input(...)', fix='torch.tensor(...)' if args and args[0] is not None else None)
 
     def _mask_out(self, x, mask):

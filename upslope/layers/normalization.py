@@ -63,7 +63,8 @@ class BatchNormalization(Layer):
         **kwargs
     ):
         super().__init__(**kwargs)
-        if not 0 <= momentum <= 1: raise ArgumentError('BatchNormalization keeps a part of its averages.', got=f'{momentum=}', need='0 to 1')
+        for name, part in dict(momentum=momentum, renorm_momentum=renorm_momentum).items():
+            if not 0 <= part <= 1: raise ArgumentError('BatchNormalization keeps a part of its averages.', got=f'{name}={part!r}', need='0 to 1')
         self.axis,self.momentum,self.epsilon,self.center,self.scale = axis,momentum,epsilon,center,scale
         self._for_beta = initializer(beta_initializer),regularizer(beta_regularizer),constraint(beta_constraint)
         self._for_gamma = initializer(gamma_initializer),regularizer(gamma_regularizer),constraint(gamma_constraint)
@@ -293,6 +294,10 @@ class SpectralNormalization(Layer):
         table = self.layer._weight_table()
         first = next(i for i, (m, k) in enumerate(table) if k in ('weight', 'embeddings'))
         return [table[first], (self, 'vector_u'), *table[:first], *table[first + 1:]]   # Keras counts the kernel as this layer's own
+    @property
+    def borrowed_weights(self):
+        "(layer, name) of the weights inside that Keras's files count as this layer's own"
+        return self._weight_table()[:1]
     @property
     def weights(self): return [getattr(m, k) for m, k in self._weight_table()]
     def forward(self, x, training=None):

@@ -48,6 +48,7 @@ class _Pool(_Windowed):
 
 class _MaxPool(_Pool):
     def _pool(self, x, pads):
+        if x.dtype in (torch.bool, torch.uint8, torch.int8): return self._pool(x.int(), pads).to(x.dtype)   # PyTorch's kernels count in the input's dtype
         if any(pads): x = F.pad(x, pads, value=-math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min)
         return self._function(x, self._window, self.strides)
 class _AveragePool(_Pool):

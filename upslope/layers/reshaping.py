@@ -167,8 +167,16 @@ class _UpSampling(Layer):
             for axis, n in enumerate(self.size, 2 if self._axis == 1 else 1): x = x.repeat_interleave(n, axis)
             return x
         x = x if self._axis == 1 else x.movedim(-1, 1)
-        x = F.interpolate(x, [n*k for n, k in zip(x.shape[2:], self.size)], mode=self.interpolation, align_corners=False)
+        x = self._between(x) if x.is_floating_point() or x.dtype == torch.uint8 else self._rounded(x)
         return x if self._axis == 1 else x.movedim(1, -1)
+    def _between(self, x):
+        return F.interpolate(x, [n*k for n, k in zip(x.shape[2:], self.size)], mode=self.interpolation, align_corners=False)
+    def _rounded(self, x):
+        "Whole numbers, for which PyTorch has no kernel: between them, and back to the nearest"
+        y = self._between(x.float())
+        if x.dtype == torch.bool: return y.bool()
+        bounds = torch.iinfo(x.dtype)
+        return y.round().clamp(bounds.min, bounds.max).to(x.dtype)
     def compute_output_shape(self, input_shape):
         self.check(input_shape)
         return with_spatial(input_shape, self._axis, [None if n is None else n*k for n, k in zip(spatial(input_shape, self._axis), self.size)], input_shape[self._axis])

@@ -316,10 +316,12 @@ class Replay:
 def model_of(
     config:dict,        # what `described` gave
     stored:dict=None,   # the tensors of the file, by their names in `state_dict`; None: a graph's constants are zeros
+    trust=(),           # installed packages that a composition may name
 ):                      # with fresh weights
     "A layer, a model or a composition from its description"
     name,settings = config['class_name'],config['config']
-    if name in ('Model', 'Sequential') and settings.get('own'): return _graph_of(name, settings, stored)
+    if name in ('Model', 'Sequential') and settings.get('own'): return _graph_of(name, settings, stored, trust)
+    if name == 'Composition': return _composition_of(settings, trust)
     layer,shape = layer_of(config),config.get('build_shape')
     if shape is None or layer.built: return layer
     if isinstance(layer, Model) or not type(layer)._own_build: layer(Symbol([None, *shape[1:]], torch.get_default_dtype(), record_of_input()))
@@ -331,8 +333,15 @@ def _shapes(nest):
     if is_shape(nest): return Shape(nest)
     return {k: _shapes(v) for k, v in nest.items()} if isinstance(nest, dict) else [_shapes(v) for v in nest]
 
-def _graph_of(kind, settings, stored):
-    layers = {k: model_of(c, _inside(stored, k)) for k, c in settings['layers'].items()}
+def _composition_of(settings, trust):
+    "A composition, with weights if it is known for which input"
+    f = from_spec(settings['spec'], trust)
+    if settings['made_of'] is not None: f._make(parse_structure(settings['made_of']))
+    f.state_dict()   # makes the weights, if `on` declared the input
+    return f
+
+def _graph_of(kind, settings, stored, trust):
+    layers = {k: model_of(c, _inside(stored, k), trust) for k, c in settings['layers'].items()}
     for k, layer in layers.items():
         if not k or '/' in k or '.' in k: raise DataError('A name is a word without `/` and `.`.', got=repr(k)[:80])
         layer._name,layer._auto_named = k,False
@@ -433,12 +442,7 @@ def made_from(
     "The model, its weights not filled in yet; it has no more numbers than the file"
     numbers = sum(t.numel() for t in tensors.values())
     with torch.random.fork_rng(devices=[]), Room(numbers), Bounded(max(_FREE, numbers)):
-        if description['class_name'] != 'Composition': return model_of(description, tensors)
-        settings = description['config']
-        f = from_spec(settings['spec'], trust)
-        if settings['made_of'] is not None: f._make(parse_structure(settings['made_of']))
-        f.state_dict()   # makes the weights, if `on` declared the input
-        return f
+        return model_of(description, tensors, trust)
 
 def _opened(path):
     "The header and the tensors of a safetensors file"
@@ -657,11 +661,12 @@ def _places(layer, group, path):
             if key in inner: yield from _places(o, _entry(inner, key), f'{path}/{key}')
             elif o.weights: raise DataError('The file has no weights for a layer.', got=f'{path}/{key}', have=list(inner))
         return
-    own = [k for trained in (True, False) for k, v in layer._weight_names.items() if v == trained]
+    own = [(layer, k) for trained in (True, False) for k, v in layer._weight_names.items() if v == trained]
+    own = [*getattr(layer, 'borrowed_weights', ()), *own]
     variables = _entry(group, 'vars') if 'vars' in group else {}
     arrays = [_entry(variables, i) for i in sorted(variables, key=int)]
-    if len(arrays) != len(own): raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{len(arrays)} arrays: {", ".join(str(a.shape) for a in arrays)}', need=f'{len(own)}: {", ".join(own)}')
-    yield from ((layer, k, a) for k, a in zip(own, arrays))
+    if len(arrays) != len(own): raise DataError(f'The weights in the file do not fit {layer.who}.', got=f'{len(arrays)} arrays: {", ".join(str(a.shape) for a in arrays)}', need=f'{len(own)}: {", ".join(k for _, k in own)}')
+    yield from ((m, k, a) for (m, k), a in zip(own, arrays))
     for k, m in layer._modules.items():
         key = next((g for g in (k, f'_{k}') if g in group), None)
         if key is None: continue

@@ -9,12 +9,13 @@ __all__ = ['mapped', 'leaves', 'has_symbol', 'Node', 'Symbol', 'name_of_op', 'on
            'symbols_of']
 
 # %% ../../nbs/02-layers/03_symbols.ipynb #2e73dfb1
-import operator, re
+import operator, re, warnings
 import torch
 from torch import nn, Tensor
 from torch.func import functional_call
 from ..core.arguments import InputError
 from ..core.errors import ShapeError, UpslopeError
+from ..core.masks import axes_mixed
 from ..core.shapes import Shape
 from ..core.tracing import initialize, shown_line, users_line, waits
 from .activations import SignatureError
@@ -196,9 +197,21 @@ def record(
     "Write down a call and give the symbols that come out"
     node = Node(op, tuple(args), kwargs, name)
     made = symbols_of(infer(op, args, kwargs) if outcome is None else outcome, node)
-    masked = next((o for o in node.parents() if o.mask is not None), None)
-    if masked is not None and type(made) is Symbol and made.mask is None and made.shape[:masked.mask.ndim] == tuple(masked.mask.shape): made.mask = masked.mask
+    masks = {id(o.mask): o.mask for o in node.parents() if o.mask is not None}
+    if masks and callable(op) and 'return_mask' not in node.kwargs: _hand_on(node, list(masks.values()), made)
     return made
+
+def _hand_on(node, masks, made):
+    "Give what comes out the mask of what goes in, or say that it ends here"
+    mask = masks[0]
+    for other in masks[1:]: mask = mask | other   # a step counts if it counts in one of them
+    mixed = axes_mixed(node.op) if isinstance(node.op, nn.Module) else 0   # of a function only the shapes are asked
+    kept = False
+    for o in leaves(made):
+        if type(o) is not Symbol or mixed is None or o.shape[:mask.ndim] != tuple(mask.shape): continue
+        if mask.ndim + mixed <= o.ndim: o.mask,kept = mask,True
+    if kept: return
+    warnings.warn(f'{name_of_op(node)} cannot keep the mask of its input and drops it: what comes after it sees padding as data. In {shown_line(node.line)}.', stacklevel=3)
 
 def symbols_of(outcome, node, path=()):
     "A nest of symbols from a nest of outcomes"
