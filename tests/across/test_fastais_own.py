@@ -18,7 +18,7 @@ class Holding(nn.Module):
 data = TensorDataset(torch.rand(40, 4), torch.arange(40) % 2)
 learn = Learner(DataLoaders(DataLoader(data, 8), DataLoader(data, 8)), Holding(), loss_func=nn.CrossEntropyLoss())
 assert 'upslope.train' not in sys.modules
-with learn.no_bar(), learn.no_logging():
+with learn.no_logging():
     try: learn.fit(1)
     except ValueError as e: print('REFUSED', e)
     learn.model(data[:3][0])
