@@ -275,7 +275,8 @@ def leaking_feature(case):
         p = cross_val_predict(tree, X[:,[j]], y, cv=cv)
         scores[int(j)] = _balanced(p, y) if case.classes else float(1 - ((p - y)**2).mean()/max(1e-12, y.var()))
     top = max(scores, key=scores.get)
-    def copy_of(j): return abs(np.corrcoef(X[:,j], X[:,top])[0,1]) > .98
+    def copy_of(j):
+        with np.errstate(invalid='ignore', divide='ignore'): return abs(np.corrcoef(X[:,j], X[:,top])[0,1]) > .98   # False of a column that hardly varies
     others = [v for j,v in scores.items() if j != top and not copy_of(j)]
     if not others: return None   # all of the best say the same, as the values of a slow series do: that is no single column
     if scores[top] > .99 and max(others) < .95:
