@@ -13,7 +13,7 @@ from ..data.batches import import_fastai
 import_fastai()
 
 # %% ../../nbs/04-train/09_fit_state.ipynb #41af5c0d
-import math
+import copy, math
 from contextlib import contextmanager
 from functools import partial
 import numpy as np, torch
@@ -48,7 +48,7 @@ def _restore(o, state):
         own = o.__dict__.get(k)
         if callable(getattr(type(o), k, None)): raise DataError(f'The state of {type(o).__name__} would hide one of its methods.', got=k, need='data')
         if isinstance(own, Metric): _restore(own, v)
-        else: o.__dict__[k] = v
+        else: o.__dict__[k] = copy.deepcopy(v)   # a state may be restored twice, and what it holds may change in between
 
 def _named(cb): return ('~' if getattr(cb, 'only_looks', False) else '') + type(cb).__name__   # '~': it only looks
 def _only_looks(name): return name[0] == '~'
