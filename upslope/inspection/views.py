@@ -159,7 +159,7 @@ class Panel(NamedTuple):
     unit:str          # label of the y axis
     series:tuple = () # (of, statistic) of what it draws; without a number in any of them it is left out. Empty: never left out
 
-PANELS = dict(
+PANELS = dict(   # the panels of a `Watch`'s figure, in their order
     loss=Panel(_loss, 'loss of the batch and of its rows', '', (('loss', 'value'), ('loss', 'sample_max'))),
     activations=Panel(_spread, 'spread of activations', 'standard deviation', (('activation', 'std'),)),
     silent=Panel(_silent, 'dead and saturated', '% of units, % of values', (('activation', 'dead'), ('activation', 'saturated'))),
