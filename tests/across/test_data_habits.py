@@ -263,6 +263,10 @@ def test_one_class_is_refused(make):
     error = refused(make)
     assert 'all rows have one class' in str(error) and '60 rows' in error.got
 
+def test_a_folder_gives_the_pixels_that_were_written():
+    paths = [folder()/['bird', 'cat', 'fish'][Y[i]]/f'{i:02d}.png' for i in range(N)]
+    assert np.array_equal(picture_source().read(paths), PICTURES.astype('float32'))
+
 def test_a_folder_with_one_class_is_refused(tmp_path):
     (tmp_path/'bird').mkdir()
     for i in range(6): Image.fromarray(PICTURES[i]).save(tmp_path/'bird'/f'{i}.png')

@@ -1,5 +1,5 @@
 "The same lines in a script, in a notebook and where Python keeps no source: a model of one's own trains in a Learner and in a study, or it is said why not"
-import os, re, subprocess, sys
+import re, subprocess, sys
 import nbformat, pytest
 from nbclient import NotebookClient
 

@@ -474,6 +474,13 @@ def windows_of_a_series():
     x = wave.unfold(0, 24, 1)[:-1]
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))   # split at random, so that neighbours in time are in both parts
     return on(mlp(24, 16, 1), split(x[order], wave[24:][order][:,None]), F.mse_loss)
+def slow_series():
+    "Weekly CO2: the last weeks nearly are the next one, each of them"
+    from upslope.data import sources
+    data = sources.co2()
+    x, y, xv, yv = (torch.as_tensor(t) for t in (data.train.x, data.train.y, data.valid.x, data.valid.y))
+    mean, spread, level, wide = x.mean(), x.std(), y.mean(), y.std()
+    return on(mlp(52, 16, 1), (((x.flatten(1) - mean)/spread, (y.view(-1, 1) - level)/wide), ((xv.flatten(1) - mean)/spread, (yv.view(-1, 1) - level)/wide)), F.mse_loss, rules=['leaking_feature', 'duplicates'])
 def constant_pictures():
     "Some pictures are empty; some have one grey"
     (x, y), (xv, yv) = pictures()
@@ -488,4 +495,4 @@ EXTRA_TRAPS = {  # more ways into the same trap: rule -> cases
 }
 DECOYS = dict(sparse_relu=sparse_relu, frozen_on_purpose=frozen_on_purpose, frozen_and_said=frozen_and_said, bumpy_batchnorm=batchnorm, border_pixels=border_pixels, border_pixels_of_images=border_pixels_of_images, honest=honest, unscaled_but_normalized=unscaled_but_normalized,
     **{f.__name__: f for f in (cleared, cleared_to_zero, cleared_and_clipped, accumulated, back_after_validation, tuned_with_frozen_norm, tuned_with_kept_averages, tuned_all_in_evaluation,
-                               digits_as_pictures, few_values, points_of_a_plane, windows_of_a_series, constant_pictures)})
+                               digits_as_pictures, few_values, points_of_a_plane, windows_of_a_series, slow_series, constant_pictures)})

@@ -10,14 +10,10 @@ from pathlib import Path
 def lines(split=0):
     "The lines of scikit-learn's descriptions of its data sets, with the set as class"
     from sklearn import datasets
-    import torch
-    from upslope.data.sources import Dataset, Part, partition
-    names = ('breast_cancer', 'diabetes', 'digits', 'wine')
-    found = [(line, i) for i, name in enumerate(names) for line in getattr(datasets, f'load_{name}')().DESCR.splitlines() if len(line) > 20]
-    texts, labels = map(list, zip(*found))
-    y = torch.tensor(labels)
-    parts = [Part([texts[i] for i in rows], y[torch.from_numpy(rows)]) for rows in partition([(y == k).nonzero()[:, 0].numpy() for k in range(4)], split)]
-    return Dataset('lines', 'classification', *parts, classes=names, version='1')
+    from upslope.data import sources
+    names = 'breast_cancer', 'diabetes', 'digits', 'wine'
+    found = [(line, name) for name in names for line in getattr(datasets, f'load_{name}')().DESCR.splitlines() if len(line) > 20]
+    return sources.texts(*map(list, zip(*found)), split=split)
 
 def rows(split=0):
     "Wines: numbers with gaps, and a column of words"

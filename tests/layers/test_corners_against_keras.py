@@ -1,6 +1,6 @@
 """Corners of single layers against Keras's: unknown sizes in equations, windows that do not divide, enlarged pictures, ties in
 sparsemax, scores and masks of attention, corrected batch normalisation.  Where Keras 3.15 is wrong, a definition is the reference."""
-import itertools, math, warnings
+import itertools, math
 import keras, numpy as np, pytest, torch
 from against import compare, data, pair
 import upslope.layers as ours
@@ -23,7 +23,7 @@ EINSUM = [   # equation, output_shape, bias_axes, input
     ('ab...,bc->ac...', 5, 'c', (2, 3)), ('ab...,bc->ac...', 5, 'c', (2, 3, 4)), ('ab...,bc->ac...', (5,), 'c', (2, 3, 4, 6)),
     ('abc...,cd->abd...', (None, 5), 'd', (2, 3, 4, 6)), ('abc...,cd->abd...', (None, 5), 'bd', (2, 3, 4)), ('abc...,bd->adc...', (5, None), 'd', (2, 3, 4, 6)),
 ]
-MEETS = [(e, tuple(None if i in gone else n for i, n in enumerate(e[3]))) for e in EINSUM for r in range(len(e[3]) + 1) for gone in itertools.combinations(range(len(e[3])), r)]
+MEETS = [(e, tuple(None if i in gone else n for i, n in enumerate(e[3]))) for e in EINSUM for r in (0, 1, len(e[3])) for gone in itertools.combinations(range(len(e[3])), r)]
 
 def layers(equation, output_shape, bias_axes): return pair('EinsumDense', (equation, output_shape), bias_axes=bias_axes)
 
@@ -94,10 +94,9 @@ def test_einsum_is_built_for_unknown_sizes(case, shape):
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear', 'bicubic', 'lanczos3', 'lanczos5', 'BILINEAR'])
 @pytest.mark.parametrize('size', [1, 2, 3, (2, 3), [3, 1]], ids=str)
-@pytest.mark.parametrize('data_format', [None, 'channels_last', 'channels_first'])
+@pytest.mark.parametrize('data_format', [None, 'channels_last', 'channels_first', 'Channels_First'])
 @pytest.mark.parametrize('shape', [(2, 3, 4, 5), (1, 1, 1, 2), (2, 5, 2, 1), (0, 3, 4, 2)], ids=str)
 def test_enlarged_picture(interpolation, size, data_format, shape):
-    theirs,mine = [], []
     try:
         theirs = keras.layers.UpSampling2D(size, data_format, interpolation)
         theirs(torch.tensor(data(shape)))
@@ -127,7 +126,7 @@ def test_enlarged_steps_and_volumes(rank, size, data_format):
 
 def windows():
     for kind, rank in itertools.product(('Max', 'Average'), (1, 2, 3)):
-        for size, strides, padding, first in itertools.product((1, 2, 3, 'mixed', 'all'), (None, 1, 2, 3, 5, 'mixed'), ('valid', 'same'), (False, True)):
+        for size, strides, padding, first in itertools.product((2, 3, 'mixed', 'all'), (None, 1, 3, 5, 'mixed'), ('valid', 'same'), (False, True)):
             if rank == 3 and (first or strides == 5): continue
             yield kind,rank,size,strides,padding,first
 
@@ -205,7 +204,7 @@ def projected(z):
     "The point of the simplex nearest to a vector, by bisection in float64"
     z = z.double()
     low,high = z.min() - 1,z.max()
-    for _ in range(200):
+    for _ in range(80):
         middle = (low + high)/2
         if (z - middle).clamp(min=0).sum() > 1: low = middle
         else: high = middle
@@ -334,17 +333,17 @@ def test_attention_drops_in_training(kind, scores):
     mine = getattr(ours, name)(*args, **kwargs)
     xs = [torch.tensor(data(s, seed=i)) for i, s in enumerate([(2, 4, 8), (2, 3, 8)])]
     mine.build(*[x.shape for x in xs])
-    def run(training): return as_tuple(mine(*xs, return_attention_scores=scores, training=training))
+    many = [torch.cat([x[:1]]*4000) for x in xs]
     torch.manual_seed(0)
-    still,moved = run(False),[run(True) for _ in range(3000)]
-    assert not torch.equal(moved[0][0], moved[1][0])
-    torch.testing.assert_close(torch.stack([m[0] for m in moved]).mean(0), still[0], atol=.05, rtol=.05)
-    theirs = getattr(keras.layers, name)(*args, **kwargs)
+    still,moved = [as_tuple(mine(*many, return_attention_scores=scores, training=t)) for t in (False, True)]
+    assert not torch.equal(moved[0][0], moved[0][1])
+    torch.testing.assert_close(moved[0].mean(0), still[0][0], atol=.05, rtol=.05)
     if scores:
-        torch.testing.assert_close(moved[0][1], still[1])
+        torch.testing.assert_close(moved[1], still[1])
+        theirs = getattr(keras.layers, name)(*args, **kwargs)
         theirs(*xs)
         theirs.set_weights(mine.get_weights())
-        torch.testing.assert_close(theirs(*xs, return_attention_scores=True, training=True)[1], still[1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(theirs(*xs, return_attention_scores=True, training=True)[1][0], still[1][0], atol=1e-5, rtol=1e-4)
 
 @pytest.mark.parametrize('axis', [-1, 1, (1, 2), [2]], ids=str)
 @pytest.mark.parametrize('mask', [torch.tensor([[[0, 0, 0], [1, 0, 1]]]*2).bool(), torch.tensor([[[0, 0, 0], [0, 0, 0]]]*2).bool(), torch.tensor([[[.2, .9, .5], [1., 0., .7]]]*2)], ids=range(3))
@@ -358,7 +357,7 @@ CLIPPING = [None, {}, dict(rmax=1.5), dict(rmin=.8, rmax=1.2, dmax=.3), dict(dma
 
 @pytest.mark.parametrize('clipping', CLIPPING, ids=str)
 @pytest.mark.parametrize('shape,axis', [((6, 4), -1), ((3, 5, 4), -1), ((3, 4, 5), 1), ((2, 3, 4, 5), 2)], ids=str)
-@pytest.mark.parametrize('center,scale', [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize('center,scale', [(True, True), (False, False)])
 def test_corrected_batch_normalisation(clipping, shape, axis, center, scale):
     theirs,mine = pair('BatchNormalization', axis=axis, renorm=True, renorm_clipping=clipping, renorm_momentum=.7, momentum=.8, center=center, scale=scale)
     compare(theirs, mine, shape, call=dict(training=True), static_shape=True)

@@ -30,7 +30,8 @@ def _stacked(rows):
     if hasattr(rows, '__array__'): return torch.as_tensor(rows)
     try: return torch.stack([torch.as_tensor(row) for row in rows])
     except (TypeError, ValueError, RuntimeError) as e:
-        raise DataError('These loaders do not know how a row becomes a tensor.', got=briefly(rows), need='tensors, or the loaders that `loaders` makes of a data set') from e
+        raise DataError('These loaders do not know how a row becomes a tensor.',
+                        got=briefly(rows), need='tensors, or the loaders that `loaders` makes of a data set') from e
 
 def _can_be_pickled(value):
     "Can it go into the file that fastai's `export` writes?"
@@ -119,23 +120,28 @@ class Batches:
             raise ArgumentError('The data cannot be brought there.', got=f'device={device!r:.60}: {(str(e).splitlines() or [""])[0]:.120}', need="a device of PyTorch's, such as 'cpu' or 'cuda'") from e
         return self
     def new(self, dataset=None, **kwargs):
-        "A loader with other settings of the same rows, or of new ones as a person has them: inputs, or a pair of inputs and targets"
+        "A loader with other settings of the same rows, or of new ones as a person has them: inputs, or `(inputs, targets)`"
         kwargs = {'batch_size' if k == 'bs' else k: v for k,v in kwargs.items() if k not in ('get_idxs', 'num_workers')}
         rows = self if dataset is None else self._encoded(dataset)
         fills = dataset is None or rows.n >= self.batch_size   # else to drop the last batch would leave none
-        settings = dict(batch_size=self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last and fills, seed=self.seed, augment=self.augment, origin=rows.origin)
+        settings = dict(batch_size=self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last and fills, seed=self.seed,
+                        augment=self.augment, origin=rows.origin)
         return type(self)(rows.xs, rows.ys or None, **{**settings, **kwargs})
     def _encoded(self, dataset):
         "New rows as `Batches`, the way these went"
         if isinstance(dataset, Batches): return dataset
         x,y = dataset if isinstance(dataset, tuple) and len(dataset) == 2 else (dataset, None)
-        if self.origin is not None: return Batches(self.origin.encode(x), None if y is None else self.origin.encode_targets(y), device=self.device, origin=self.origin)
+        if self.origin is not None:
+            targets = None if y is None else self.origin.encode_targets(y)
+            return Batches(self.origin.encode(x), targets, device=self.device, origin=self.origin)
         tensors = [v if isinstance(v, (torch.Tensor, tuple)) or v is None else _stacked(v) for v in (x, y)]
         return Batches(*tensors, device=self.device)
     def new_empty(self):
         "The first row, for a file: without the data set, and without steps that cannot be pickled"
         origin = None if self.origin is None else self.origin.without_rows()
-        return Batches(tuple(t[:1] for t in self.xs), tuple(t[:1] for t in self.ys), batch_size=1, origin=origin if _can_be_pickled(origin) else None)
+        if not _can_be_pickled(origin): origin = None
+        x,y = ([t[:1] for t in tensors] for tensors in (self.xs, self.ys))
+        return Batches(x, y, batch_size=1, origin=origin)
     def __getitem__(self, i): return tuple(t[i] for t in self.xs + self.ys)
     def __repr__(self):
         shapes = ', '.join(str(tuple(t.shape)) for t in self.xs + self.ys)
@@ -201,7 +207,8 @@ def dataset_call(
     if hasattr(data, 'data') and hasattr(data, 'targets'): return 'sources.arrays(data.data, data.targets)'   # torchvision's sets in memory
     if isinstance(data, torch.utils.data.TensorDataset): return 'sources.arrays(*data.tensors)'
     if isinstance(data, torch.utils.data.Dataset): return 'Learner(DataLoader(data, batch_size=64, shuffle=True), model, loss)'
-    if hasattr(data, 'loaders') or isinstance(data, (Batches, torch.utils.data.DataLoader)): return 'Learner(data, model, loss), for loaders as they are'
+    is_loader = hasattr(data, 'loaders') or isinstance(data, (Batches, torch.utils.data.DataLoader))
+    if is_loader: return 'Learner(data, model, loss), for loaders as they are'
     first = data
     while isinstance(first, (list, tuple)) and len(first): first = first[0]   # the first row, or the first word of it
     if isinstance(first, dict): return "sources.frame(pd.DataFrame(rows), target='...')"
@@ -227,7 +234,9 @@ def loaders(
     augment=None,          # a `Pipeline` or its steps that change each training batch, as `RandomShift`
 ):                         # fastai's `DataLoaders`: train (shuffled), valid, test
     "Loaders over the parts of `data`, encoded by a pipeline that has seen the training part only"
-    if not isinstance(data, Dataset): raise DataError('Loaders take a Dataset.', got=type(data).__name__, fix=dataset_call(data))
+    if not isinstance(data, Dataset):
+        raise DataError('Loaders take a Dataset.',
+                        got=type(data).__name__, fix=dataset_call(data))
     import_fastai()
     from fastai.data.core import DataLoaders
     n = len(data.train.x)

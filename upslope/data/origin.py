@@ -25,27 +25,39 @@ def _columns_of(data, rows, columns):
     "A table's columns in the order of the training part"
     names = {str(c): c for c in rows.columns}
     missing = [c for c in columns if c not in names]
-    if missing: raise DataError(f'{data.name}: the new rows lack columns.', got=', '.join(names) or 'no column', need=', '.join(missing))
+    if missing:
+        raise DataError(f'{data.name}: the new rows lack columns.',
+                        got=', '.join(names) or 'no column', need=', '.join(missing))
     return rows[[names[c] for c in columns]]
 
 def _as_table(data, rows):
     columns = [str(c) for c in data.train.x.columns]
     if hasattr(rows, 'columns'): return _columns_of(data, rows, columns)
-    raise DataError(f'{data.name}: new rows are a table, as the training part is.', got=briefly(rows), need='a DataFrame with ' + ', '.join(columns[:8]))
+    raise DataError(f'{data.name}: new rows are a table, as the training part is.',
+                    got=briefly(rows), need='a DataFrame with ' + ', '.join(columns[:8]))
 
-def _are_paths(rows): return isinstance(rows, (list, tuple)) and len(rows) > 0 and all(isinstance(o, (str, os.PathLike)) for o in rows)
+def _are_paths(rows):
+    if not isinstance(rows, (list, tuple)) or not len(rows): return False
+    return all(isinstance(row, (str, os.PathLike)) for row in rows)
 
 def _as_tensor(data, rows):
     like = data.train.x
-    if isinstance(rows, (str, os.PathLike)): raise DataError(f'{data.name}: there are several rows.', got=briefly(rows), need='a list', fix='[path]' if data.read else None)
+    if isinstance(rows, (str, os.PathLike)):
+        raise DataError(f'{data.name}: there are several rows.',
+                        got=briefly(rows), need='a list', fix='[path]' if data.read else None)
     if data.read is not None and _are_paths(rows): rows = data.read(rows)
     if hasattr(rows, 'columns') and data.features: rows = _columns_of(data, rows, data.features)
     x = torch.from_numpy(np.ascontiguousarray(as_numbers(rows, data.name)))
     if x.ndim == 1 and data.input_shape == (1,): x = x[:,None]
     need = f"x (rows, {', '.join(map(str, data.input_shape))})"
-    if x.shape == like.shape[1:]: raise ShapeError(f'{data.name}: there are several rows, and this is one.', got=f'x {tuple(x.shape)}', need=need, fix='x[None]')
+    if x.shape == like.shape[1:]:
+        raise ShapeError(f'{data.name}: there are several rows, and this is one.',
+                         got=f'x {tuple(x.shape)}', need=need, fix='x[None]')
     numbers_of_tokens = like.ndim == 2 and not like.is_floating_point()   # whose rows may be of any length
-    if x.ndim != like.ndim or x.shape[-1] != like.shape[-1] and not numbers_of_tokens: raise ShapeError(f'{data.name}: the new rows have another shape than the training part.', got=f'x {tuple(x.shape)}', need=need)
+    same_columns = x.ndim == like.ndim and (x.shape[-1] == like.shape[-1] or numbers_of_tokens)
+    if not same_columns:
+        raise ShapeError(f'{data.name}: the new rows have another shape than the training part.',
+                         got=f'x {tuple(x.shape)}', need=need)
     return x.to(like.dtype)
 
 @patch
@@ -78,7 +90,9 @@ class Origin:
         numbers = {name: i for i,name in enumerate(self.data.classes)} | {i: i for i in range(len(self.data.classes))}
         labels = [int(v) if isinstance(v, Integral) else str(v) for v in values.ravel()]
         strange = [v for v in labels if v not in numbers]
-        if strange: raise DataError(f'{self.data.name}: there is no such class.', got=briefly(strange[0]), have=self.data.classes)
+        if strange:
+            raise DataError(f'{self.data.name}: there is no such class.',
+                            got=briefly(strange[0]), have=self.data.classes)
         return torch.tensor([numbers[v] for v in labels])
 
     def facts(self) -> dict:
@@ -115,7 +129,9 @@ def _tabled(x, features):
     if hasattr(x, 'columns'): return x.reset_index(drop=True)
     if not isinstance(x, torch.Tensor): return pd.DataFrame(dict(x=list(x)))
     if x.ndim == 1: return pd.DataFrame(dict(x=x.tolist()))
-    if x.ndim == 2: return pd.DataFrame(x.numpy(), columns=features if len(features) == x.shape[1] else [f'x[{j}]' for j in range(x.shape[1])])
+    if x.ndim == 2:
+        named = len(features) == x.shape[1]
+        return pd.DataFrame(x.numpy(), columns=features if named else [f'x[{j}]' for j in range(x.shape[1])])
     return pd.DataFrame(dict(x=[f'{tuple(row.shape)}, {row.min():.3g} to {row.max():.3g}' for row in x]))
 
 def show_rows(

@@ -78,7 +78,9 @@ class Pipeline(_Pipeline):
         super().__init__([as_step(o) for o in steps], split_idx=split_idx)
         self.fitted_on = None
         behind = next((o for o in self.fs if self.has_channels_first(o) and getattr(o, 'needs_channels_last', False)), None)
-        if behind is not None: raise ArgumentError(f'{behind!r} takes the last axis for the channels, and there they come first.', got=repr(self), fix="the step 'channels_first' behind it")
+        if behind is not None:
+            raise ArgumentError(f'{behind!r} takes the last axis for the channels, and there they come first.',
+                                got=repr(self), fix="the step 'channels_first' behind it")
 
     def fit(self, x, y=None):
         "Fit each step to what those before it make of `x`, the training part; returns the pipeline"

@@ -141,7 +141,9 @@ def unique_names(
     "A `DataError` if two columns have one name"
     columns = list(columns)
     twice = [c for c in dict.fromkeys(columns) if columns.count(c) > 1]
-    if twice: raise DataError(f'{name}: two columns have one name.', got=', '.join(f'{c!r:.60}' for c in twice[:8]), fix=fix)
+    if twice:
+        raise DataError(f'{name}: two columns have one name.',
+                        got=', '.join(f'{c!r:.60}' for c in twice[:8]), fix=fix)
 
 def _names(x): return tuple(map(str, x.columns)) if hasattr(x, 'columns') else ()
 
@@ -191,7 +193,8 @@ def _classes(y, classes, name):
 def _several_classes(numbers, names, name):
     "An error if all rows have one class"
     if len(np.unique(numbers)) != 1: return
-    raise DataError(f'{name}: all rows have one class, so there is nothing to tell apart.', got=f'{len(numbers)} rows of {names[numbers[0]]!r:.60}', need='rows of two classes or more')
+    raise DataError(f'{name}: all rows have one class, so there is nothing to tell apart.',
+                    got=f'{len(numbers)} rows of {names[numbers[0]]!r:.60}', need='rows of two classes or more')
 
 def _groups(y, task, classes, name):
     "Lists of rows to be divided alike"
@@ -229,8 +232,12 @@ def _target(y, task, classes, name):
 
 def _enough_rows(x, y, name):
     "An error unless there is a target for each row, and a row for each part"
-    if y.ndim == 0: raise DataError(f'{name}: there is one target for each row.', got=f'y={y!r:.60}', need=f'{len(x)} targets')
-    if len(x) != len(y): raise DataError(f'{name}: inputs and targets have different lengths.', got=f'x {np.shape(x)}, y {y.shape}', need='one target for each row of x')
+    if y.ndim == 0:
+        raise DataError(f'{name}: there is one target for each row.',
+                        got=f'y={y!r:.60}', need=f'{len(x)} targets')
+    if len(x) != len(y):
+        raise DataError(f'{name}: inputs and targets have different lengths.',
+                        got=f'x {np.shape(x)}, y {y.shape}', need='one target for each row of x')
     if len(x) < 5: raise DataError(f'{name} is too small for three parts.', got=f'{len(x)} rows', need='at least 5')
 
 def _divided(x, y, classes, task, split, version, name, chosen=None, **card):
@@ -377,10 +384,14 @@ def as_texts(
     name:str,  # of the data, for an error
 ) -> list:
     "A list of texts; a `DataError` if one of them is something else"
-    if isinstance(x, str) or not hasattr(x, '__iter__'): raise DataError(f'{name}: there are several texts.', got=f'{x!r:.60}', need='a list of texts', fix='[x], for one text' if isinstance(x, str) else None)
+    if isinstance(x, str) or not hasattr(x, '__iter__'):
+        raise DataError(f'{name}: there are several texts.',
+                        got=f'{x!r:.60}', need='a list of texts', fix='[x], for one text' if isinstance(x, str) else None)
     rows = list(x)
     strange = [v for v in rows if not isinstance(v, str)]
-    if strange: raise DataError(f'{name}: a text is a string.', got=f'{len(strange)} of {len(rows)} are something else, e.g. {strange[0]!r:.60}', need='strings')
+    if strange:
+        raise DataError(f'{name}: a text is a string.',
+                        got=f'{len(strange)} of {len(rows)} are something else, e.g. {strange[0]!r:.60}', need='strings')
     return [str(v) for v in rows]
 
 def texts(
@@ -443,9 +454,13 @@ def pictures(
     rows = []
     for path in map(Path, paths):
         shown = f'{path.parent.name}/{path.name}'
-        if not path.is_file(): raise DataError('A picture cannot be read.', got=f'{shown}, which is no file')   # a folder, a pipe, a link to nowhere
+        if not path.is_file():   # a folder, a pipe, a link to nowhere
+            raise DataError('A picture cannot be read.',
+                            got=f'{shown}, which is no file')
         try: image = Image.open(path).convert('L' if gray else 'RGB').resize((size[1], size[0]))
-        except Exception as e: raise DataError('A picture cannot be read.', got=f'{shown}: {type(e).__name__}', fix='remove the file, or mend it') from e   # broken ones end in errors of many kinds
+        except Exception as e:   # broken ones end in errors of many kinds
+            raise DataError('A picture cannot be read.',
+                            got=f'{shown}: {type(e).__name__}', fix='remove the file, or mend it') from e
         rows.append(np.asarray(image, dtype='float32').reshape(*size, -1))
     return np.stack(rows)
 

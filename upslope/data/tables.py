@@ -224,7 +224,9 @@ class RandomShift(Step):
 # %% ../../nbs/03-data/04_tables.ipynb #93ddac2d
 def _moved(step, x, start, end):
     "A copy of `x` with one axis at another place"
-    if x.ndim < 3: raise ShapeError(f'{step!r} moves the channels of pictures or series.', got=f'x {tuple(x.shape)}', need='x (rows, height, width, channels) or (rows, time, channels)')
+    if x.ndim < 3:
+        raise ShapeError(f'{step!r} moves the channels of pictures or series.',
+                         got=f'x {tuple(x.shape)}', need='x (rows, height, width, channels) or (rows, time, channels)')
     return x.movedim(start, end).contiguous()
 
 class ChannelsFirst(Step):

@@ -63,7 +63,7 @@ class Attribution:
         "Above the rows, below what the output rests on: orange for, blue against; for a table the strongest inputs. A figure"
         n,x = min(n, len(self.values)),self.x if x is None else x
         if is_picture(self.values[0]):
-            fig,axes = picture(2, n, size=(1.6*n + .7, 3.5))
+            fig,axes = picture(2, n, size=(1.15*n + .6, 2.9))
             for i in range(n):
                 v = self.values[i]
                 v = v.sum(-1 if v.shape[-1] in (1, 3) else 0) if v.ndim == 3 else v
@@ -76,11 +76,14 @@ class Attribution:
             fig.supylabel(self.method.replace('_', ' '), fontsize=9)
             return fig
         n,f = min(n, 4),self.frame
-        fig,axes = picture(1, n, size=(3.3*n, 2.3))
+        columns = min(n, 2)
+        rows = -(-n//columns)
+        fig,axes = picture(rows, columns, size=(3.7*columns, 2.*rows))
+        for ax in axes.flat[n:]: ax.axis('off')
         for ax,(row,v),t in zip(axes.flat, f.iterrows(), self.target if self.target is not None else [None]*n):
             v = v.reindex(v.abs().sort_values().index)[-6:]
             ax.barh(v.index, v, color=np.where(v > 0, '#d55e00', '#0072b2'), height=.6); ax.axvline(0, c='.3', lw=.8)
-            ax.set_title(f'row {row}' + (f', for {self.name(int(t))!r}' if t is not None else ''), fontsize=8); ax.tick_params(labelsize=7); ax.set_xlabel(self.method.replace('_', ' '), fontsize=8)
+            ax.set_title(f'row {row}' + (f', for {self.name(int(t))!r}' if t is not None else ''), fontsize=8); ax.tick_params(labelsize=8); ax.set_xlabel(self.method.replace('_', ' '), fontsize=8)
         return fig
 
 def attribute(

@@ -63,7 +63,7 @@ def plot_class_balance(
     ax = axes_of(ax, size=(max(4.5, .62*k*len(parts)**.5 + 1.5), 3))
     for i,(n,c,h) in enumerate(zip(parts, ['#0072b2', '#e69f00', '#009e73', '#cc79a7'], ['', '//', '..', 'xx'])):
         bars = ax.bar(np.arange(k) + (i - (len(parts) - 1)/2)*.8/len(parts), t[n, 'share'], .8/len(parts), label=f"{n} ({t[n, 'rows'].sum()} rows)", color=c, hatch=h, edgecolor='white', lw=.3)
-        if k*len(parts) <= 40: ax.bar_label(bars, t[n, 'rows'], fontsize=6, rotation=90, padding=2)
+        if k*len(parts) <= 40: ax.bar_label(bars, t[n, 'rows'], fontsize=8, rotation=90, padding=2)
     ax.set_xticks(range(k), t.index); ax.set(xlabel='class', ylabel='share of the part'); ax.margins(y=.25); ax.legend(fontsize=8, ncols=3, loc='upper center')
     return picture_of(ax)
 
@@ -142,9 +142,9 @@ def plot_outliers(
     t = outliers(data, k, part, **kwargs)
     x = parts[part if part in parts else next(iter(parts))][0][0]
     flat = x.ndim == 2
-    cols = min(len(t), 3 if flat else 6)
+    cols = min(len(t), 2 if flat else 6)
     n = -(-len(t)//cols)
-    width,height = (3.4, 1.9) if flat else (1.65, 2.1)
+    width,height = (3.7, 1.9) if flat else (1.25, 1.75)
     fig,axes = picture(n, cols, size=(width*cols, height*n))
     for ax in axes.flat[len(t):]: ax.axis('off')
     center,scale = (x.float().mean(0), x.float().std(0).clamp_min(1e-9)) if flat else (None, None)
@@ -195,7 +195,7 @@ def show_batch(
     if is_picture(x[0]) or not x.is_floating_point():
         m = min(k, len(x)); cols = min(m, 6)
         rows = -(-m//cols)
-        fig,axes = picture(rows, cols, size=(1.45*cols, 1.75*rows))
+        fig,axes = picture(rows, cols, size=(1.25*cols, 1.6*rows))
         for ax in axes.flat[m:]: ax.axis('off')
         for i,ax in zip(range(m), axes.flat): draw_row(ax, x[i]); ax.set_title(label(y[i] if y is not None else None), fontsize=9)
         fig.suptitle(f'{m} of {len(x)} rows; values {x.min():.3g} to {x.max():.3g}', fontsize=9)

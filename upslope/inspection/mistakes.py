@@ -82,9 +82,9 @@ def plot_top_losses(self:Predictions,
     "The rows with the largest loss, drawn in one figure"
     table,x = self.top_losses(k, largest),self.xs[0] if x is None else x
     if len(x) != len(self): raise ArgumentError('These inputs are not those of the predictions.', got=f'{len(x)} rows', need=f'{len(self)} rows')
-    cols = min(len(table), 3 if x.ndim == 2 else 6)
+    cols = min(len(table), 2 if x.ndim == 2 else 4)
     rows = -(-len(table)//cols)
-    width,height = (3.4, 1.9) if x.ndim == 2 else (1.65, 2.1)
+    width,height = (3.7, 1.9) if x.ndim == 2 else (1.85, 2.1)
     fig,axes = picture(rows, cols, size=(width*cols, height*rows))
     center,scale = (x.float().mean(0).flatten(), x.float().std(0).flatten().clamp_min(1e-9)) if x.is_floating_point() and x.ndim == 2 else (None, None)
     short = lambda v: v if isinstance(v, str) else ' '.join(f'{o:.3g}' for o in v[:3])

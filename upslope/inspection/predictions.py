@@ -206,10 +206,10 @@ def draw_row(
         z = ((x.flatten() - (0. if center is None else center))/(1. if scale is None else scale)).numpy()
         top = np.argsort(-np.abs(np.nan_to_num(z)), kind='stable')[:n][::-1]
         ax.barh(range(len(top)), z[top], color=np.where(z[top] > 0, '#d55e00', '#0072b2'), height=.6)
-        ax.set_yticks(range(len(top)), [features[i] if len(features) else f'x[{i}]' for i in top], fontsize=7)
-        ax.axvline(0, c='.3', lw=.8); ax.tick_params(axis='x', labelsize=7)
-        ax.set_xlabel('standard deviations from the mean', fontsize=7)
+        ax.set_yticks(range(len(top)), [features[i] if len(features) else f'x[{i}]' for i in top], fontsize=8)
+        ax.axvline(0, c='.3', lw=.8); ax.tick_params(axis='x', labelsize=8)
+        ax.set_xlabel('standard deviations from the mean', fontsize=8)
     else:
         ids = x.flatten().tolist()
-        ax.text(.5, .5, '\n'.join(' '.join(map(str, ids[i:i+6])) for i in range(0, min(len(ids), 30), 6)) + (' …' if len(ids) > 30 else ''), ha='center', va='center', fontsize=7, transform=ax.transAxes)
+        ax.text(.5, .5, '\n'.join(' '.join(map(str, ids[i:i+6])) for i in range(0, min(len(ids), 30), 6)) + (' …' if len(ids) > 30 else ''), ha='center', va='center', fontsize=8, transform=ax.transAxes)
         ax.set_xticks([]); ax.set_yticks([])

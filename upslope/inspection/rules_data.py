@@ -275,11 +275,13 @@ def leaking_feature(case):
         p = cross_val_predict(tree, X[:,[j]], y, cv=cv)
         scores[int(j)] = _balanced(p, y) if case.classes else float(1 - ((p - y)**2).mean()/max(1e-12, y.var()))
     top = max(scores, key=scores.get)
-    def copy_of(j): return abs(np.corrcoef(X[:,j], X[:,top])[0,1]) > .98
+    def copy_of(j):
+        with np.errstate(invalid='ignore', divide='ignore'): return abs(np.corrcoef(X[:,j], X[:,top])[0,1]) > .98   # False of a column that hardly varies
     others = [v for j,v in scores.items() if j != top and not copy_of(j)]
-    if scores[top] > .99 and (not others or max(others) < .95):
+    if not others: return None   # all of the best say the same, as the values of a slow series do: that is no single column
+    if scores[top] > .99 and max(others) < .95:
         word = 'balanced accuracy' if case.classes else 'R²'
-        return Evidence(f'column {top} alone predicts with a {word} of {scores[top]:.3f}; the next best column reaches {max(others, default=0):.3f}', {f'column {j}': v for j,v in scores.items()}, bars=scores, threshold=.99, axis=f'{word} of one column alone')
+        return Evidence(f'column {top} alone predicts with a {word} of {scores[top]:.3f}; the next best column reaches {max(others):.3f}', {f'column {j}': v for j,v in scores.items()}, bars=scores, threshold=.99, axis=f'{word} of one column alone')
 
 # %% ../../nbs/05-inspection/07_rules_data.ipynb #5d96c677
 @rule('the training batches are not shuffled', 'data', 'warning', 'the loader was made without shuffle=True, and the rows are sorted', 'shuffle=True for the training loader', 'Bengio 2012, Practical recommendations for gradient-based training, arXiv:1206.5533')

@@ -185,12 +185,12 @@ class Scorecard:
         return pd.DataFrame([(self.names[i], p.name, s, d, v) for p in self.pushes for i,curve in enumerate((p.model, p.baseline)) if curve is not None
                              for s,row in zip(curve.severities, curve.by_draw) for d,v in enumerate(row)], columns=['subject', 'push', 'severity', 'draw', 'score'])
 
-    def plot(self, columns:int=4):
+    def plot(self, columns:int=3):
         "Score against severity for each push; the line where half the advantage is lost, and the interval of the breaking point. A figure"
         n = len(self.pushes)
         columns = min(columns, n)
         rows = -(-n//columns)
-        fig,axes = picture(rows, columns, size=(2.9*columns, 2.3*rows + .5))
+        fig,axes = picture(rows, columns, size=(2.5*columns, 2.1*rows + .6))
         for ax,p in zip(axes.flat, self.pushes):
             for curve,name,colour,mark in ((p.model, self.names[0], '#0072b2', 'o'), (p.baseline, self.names[-1], '#d55e00', 's')):   # Okabe and Ito's colours
                 if curve is None: continue
@@ -201,7 +201,7 @@ class Scorecard:
                     right = max(curve.severities)
                     ax.axvspan(curve.point.low, min(curve.point.high, right), color=colour, alpha=.12, lw=0); ax.axvline(curve.point.point, color=colour, lw=.8, ls='--')
             ax.axhline(p.model.point.chance, color='k', lw=.7, ls=':')
-            ax.set_title(f'{p.name}', fontsize=9); ax.tick_params(labelsize=7); ax.set_xlim(left=0)
+            ax.set_title(f'{p.name}', fontsize=9); ax.tick_params(labelsize=8); ax.set_xlim(left=0)
         for ax in axes.flat[n:]: ax.axis('off')
         for ax in axes[:,0]: ax.set_ylabel(self.metric, fontsize=8)
         fig.supxlabel('severity (1 to 5: the levels; dashed: breaking point with interval; dotted: the trivial answer)', fontsize=8)

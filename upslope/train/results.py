@@ -20,7 +20,7 @@ from fastcore.basics import patch
 # %% ../../nbs/04-train/26_results.ipynb #bf3ec3ef
 from ..core.errors import DataError
 from ..data.chance import first_batch
-from .learner import Learner, in_evaluation
+from .learner import Learner, in_evaluation, make_weights
 
 # %% ../../nbs/04-train/26_results.ipynb #8b06228e
 @patch
@@ -28,7 +28,7 @@ def first_output(self:Learner,
     loader,  # gives batches; None: that of the training part
 ):           # what the model says to its first batch, whose parts then are `xb` and `yb`
     "The model's output for one batch, in evaluation and without a gradient"
-    self._make_weights()
+    make_weights(self)
     batch = first_batch(self.dls.train if loader is None else loader)
     if batch is None: raise DataError('There is no batch to look at.', got=f'{type(loader).__name__} without batches')
     self._split(self._set_device(batch if isinstance(batch, (tuple, list, dict)) else (batch,)))
@@ -64,7 +64,7 @@ def summary(self:Learner):
     def note(path):
         def hook(module, inputs, output): outputs.setdefault(path, shape_text(output))
         return hook
-    self._make_weights()
+    make_weights(self)
     hooks = [m.register_forward_hook(note(path)) for path,m in self.model.named_modules()]
     try: self.first_output(None)
     finally:

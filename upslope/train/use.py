@@ -27,7 +27,7 @@ from ..data.batches import Batches
 from ..data.chance import first_batch, load_loader_state, loader_state, random_state, set_random_state
 from ..data.pipeline import Pipeline
 from ..data.saving import load_state, save_state
-from .learner import Learner, has_weights_to_come, in_evaluation
+from .learner import Learner, has_weights_to_come, in_evaluation, make_weights
 
 # %% ../../nbs/04-train/16_use.ipynb #0fb33694
 _PARTS = dict(train=0, valid=1, test=2)
@@ -112,7 +112,7 @@ def lr_find(self:Learner,
     names = (suggest_funcs,) if isinstance(suggest_funcs, str) or callable(suggest_funcs) else tuple(suggest_funcs)
     table = {n: getattr(SuggestionMethod, n.capitalize()) for n in ('valley', 'slide', 'minimum', 'steep')}
     functions = [n if callable(n) else table[n] if n in table else (_ for _ in ()).throw(unknown('suggestion', n, table)) for n in names]
-    self._make_weights()   # what is put back afterwards must be there
+    make_weights(self)   # what is put back afterwards must be there
     had_opt,rows = self.opt is not None,list(self.recorder.rows)
     weights = {k: v.detach().clone() for k,v in self.model.state_dict().items()}
     opt = self.opt.state_dict() if had_opt else None
