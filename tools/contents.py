@@ -55,8 +55,9 @@ def modules_of(room):
     modules = {}
     for node in ast.walk(ast.parse(inspect.getsource(package))):
         if not isinstance(node, ast.ImportFrom): continue
-        home = package.__name__.rsplit('.', node.level - 1)[0] + '.' if node.level else ''   # of a relative import
-        modules[home + node.module] = [alias.asname or alias.name for alias in node.names]
+        home = package.__name__.rsplit('.', node.level - 1)[0] if node.level else None   # of a relative import
+        module = '.'.join(filter(None, [home, node.module]))
+        modules.setdefault(module, []).extend(alias.asname or alias.name for alias in node.names)
     imported = {name for listed in modules.values() for name in listed}
     modules[None] = [name for name in package.__all__ if name not in imported]
     listed = {module: [name for name in listed if public.get(name) == room] for module, listed in modules.items()}

@@ -70,7 +70,7 @@ body { --toc-title-font-size: var(--font-size--small--2); --toc-font-size: var(-
 # The line of the page that is open stands in sight, also in a long room
 SCRIPT = """addEventListener('DOMContentLoaded', () => {
   const box = document.querySelector('.sidebar-scroll'), line = document.querySelector('.sidebar-tree li.current-page')
-  if (box && line) box.scrollTop += line.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight/2
+  if (box && line) box.scrollTo({top: line.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight/2, behavior: 'instant'})
 })
 """
 

@@ -288,6 +288,7 @@ class Kills:
         "A process that leads two workers, begun again after each kill, until its studies are done; then anew"
         script = self.folder/f'leading_{who}.py'
         script.write_text(LEADING)
+        self._lead(script, self.folder/f'{who}-first.db', who).wait(timeout=300)   # it may be the one for which the libraries are loaded
         began = time.monotonic()
         calm = self.folder/f'{who}-calm.db'
         code = self._lead(script, calm, who).wait(timeout=300)
