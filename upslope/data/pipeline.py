@@ -19,7 +19,7 @@ from ..core.pictures import picture
 from .saving import load_state, save_state
 from .sources import fingerprint
 from .transforms import STEPS, Step, _to_tensor, learn
-from .tables import ChannelsFirst, ChannelsLast   # the module adds its steps to STEPS
+import upslope.data.tables  # adds its steps to STEPS
 
 # %% ../../nbs/03-data/05_pipeline.ipynb #2b4e8c32
 class SklearnStep(Step):
@@ -95,11 +95,11 @@ class Pipeline(_Pipeline):
 
     def has_channels_first(self, until=None) -> bool:
         "Have the channels been moved to the front, at the end or where the step `until` begins?"
-        moved = False
+        place = 'last'
         for step in self.fs:
             if step is until: break
-            if isinstance(step, (ChannelsFirst, ChannelsLast)): moved = isinstance(step, ChannelsFirst)
-        return moved
+            place = getattr(step, 'puts_channels', None) or place
+        return place == 'first'
     @property
     def steps(self): return list(self.fs)
     @property

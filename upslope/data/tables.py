@@ -231,11 +231,13 @@ def _moved(step, x, start, end):
 
 class ChannelsFirst(Step):
     "`(rows, height, width, channels)` as `(rows, channels, height, width)`, as PyTorch's convolutions take it; series likewise"
+    puts_channels = 'first'
     def encodes(self, x:torch.Tensor): return _moved(self, x, -1, 1)   # (rows, channels, ...)
     def decodes(self, x:torch.Tensor): return _moved(self, x, 1, -1)   # (rows, ..., channels)
 
 class ChannelsLast(Step):
     "`(rows, channels, height, width)` as `(rows, height, width, channels)`, as Keras's layers take it; series likewise"
+    puts_channels = 'last'
     def encodes(self, x:torch.Tensor): return _moved(self, x, 1, -1)   # (rows, ..., channels)
     def decodes(self, x:torch.Tensor): return _moved(self, x, -1, 1)   # (rows, channels, ...)
 

@@ -36,6 +36,7 @@ class Step(Transform):
     "A transform that may learn from the training part; subclasses give `encodes`, and `decodes` and `fit` if they have them"
     learns = ()        # the attributes that `fit` sets
     reversible = True  # does `decode` give back what went in?
+    puts_channels = None          # 'first' or 'last', if it moves them there
     needs_channels_last = False   # has it something for each entry of the last axis, or for pixels (rows, height, width, channels)?
     def __init__(self): super().__init__()
 

@@ -61,6 +61,7 @@ class Node:
 _alive = 0
 
 def _asked_first(self, *args, **kwargs):
+    __tracebackhide__ = True   # an error of a module's is not shown with a frame of ours for each module around it
     return record(self, args, kwargs) if has_symbol(args) or has_symbol(kwargs) else self._call_impl(*args, **kwargs)
 
 def _no_numbers(what, symbol):

@@ -100,6 +100,7 @@ def in_evaluation(
 _LOOP_FILES = {m.__file__ for m in (_core, _learner, _basics, _foundation, _contextlib, _torch_contextlib, nn.modules.module)}
 
 def _is_loop(frame):
+    if frame.f_locals.get('__tracebackhide__'): return True
     file = frame.f_code.co_filename
     return file in _LOOP_FILES or file == _is_loop.__code__.co_filename   # this module
 
