@@ -72,6 +72,8 @@ def kernel(root, tmp_path_factory):
     client.stop_channels()
     manager.shutdown_kernel(now=True)
 
+pytestmark = pytest.mark.xdist_group('one_kernel')   # in one process, and in this order
+
 @pytest.fixture(params=['nothing else imported', 'after pyplot', 'formats chosen'])
 def state(kernel, request):
     "The three follow each other in one kernel"

@@ -140,7 +140,7 @@ INPUTS = {
     'texts': lambda: ['a b', 'c'], 'no texts': lambda: [], 'empty texts': lambda: ['', ''], 'tokens': lambda: [['a', 'b'], ['c']], 'ids': lambda: [[1, 2], [3]], 'empty lists': lambda: [[], []], 'lists of lists of lists': lambda: [[[1]], [[2]]], 'floats in lists': lambda: [[1.5], [2]], 'numbers in a list': lambda: [1, 2], 'None': lambda: None, 'text': lambda: 'abc', 'dict': lambda: {'a': 1}, 'large ids': lambda: [[10**30]], 'unhashable tokens': lambda: [[[1]], [{}]],
 }
 STEP = {
-    'standardize': 'numbers', 'minmax': 'numbers', 'clip': 'numbers', 'impute': 'numbers', 'onehot': 'table', 'categories': 'table', 'numbers': 'table of numbers', 'tokens': 'texts', 'ids': 'tokens', 'pad': 'ids', 'crop': 'pictures', 'random_mirror': 'pictures', 'random_shift': 'pictures', 'windows': 'numbers',
+    'standardize': 'numbers', 'minmax': 'numbers', 'clip': 'numbers', 'impute': 'numbers', 'onehot': 'table', 'categories': 'table', 'numbers': 'table of numbers', 'tokens': 'texts', 'ids': 'tokens', 'pad': 'ids', 'crop': 'pictures', 'random_mirror': 'pictures', 'random_shift': 'pictures', 'windows': 'numbers', 'channels_first': 'pictures', 'channels_last': 'pictures',
 }
 def made(name): return dict(crop=lambda: Crop(4), windows=lambda: Windows(3)).get(name, STEPS[name])()
 

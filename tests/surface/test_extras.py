@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 INI = project.settings(project.ROOT)
 def lines(key): return [line for line in INI[key].splitlines() if line]
 
-ABSENT = dict(captum='attribution', cmaes='search', h5py='keras', mlflow='tracking', mlxtend='data', optuna='search', pyarrow='data', ray='ray', statsmodels='data',
+ABSENT = dict(captum='attribution', cmaes='search', h5py='keras', mlflow='tracking', mlxtend='data', optuna='search', pyarrow='data', ray='ray', sqlalchemy='tracking', statsmodels='data',
               submitit='slurm', tensorboard='tracking', umap='embeddings', wandb='tracking')   # as one imports it -> the extra
 CASES = {   # what a user does -> what it needs
     "attribute(model, (x, y))": 'captum', "embed(model, (x, y), method='umap')": 'umap', "load_keras('model.keras')": 'h5py',
@@ -15,7 +15,8 @@ CASES = {   # what a user does -> what it needs
     "fit(TensorBoardLogger())": 'tensorboard', "fit(MLflowLogger())": 'mlflow', "fit(WandbLogger())": 'wandb',
     "study(design=search(4)).run()": 'optuna', "study(design=search(4, sampler='cma_es')).run()": 'cmaes', "study().run(backend='ray')": 'ray', "study().run(backend='slurm')": 'submitit',
     "store.export('a', 'there', 'parquet')": 'pyarrow', "store.take('b', 'there', 'parquet')": 'pyarrow', "store.export('a', 'there', 'tensorboard')": 'tensorboard',
-    "store.take('b', 'there', 'tensorboard')": 'tensorboard', "store.export('a', 'sqlite:///m.db', 'mlflow')": 'mlflow', "store.take('b', 'sqlite:///m.db', 'mlflow')": 'mlflow'}
+    "store.take('b', 'there', 'tensorboard')": 'tensorboard', "store.export('a', 'http://localhost:1', 'mlflow')": 'mlflow', "store.take('b', 'http://localhost:1', 'mlflow')": 'mlflow',
+    "store.export('a', 'sqlite:///m.db', 'mlflow')": 'sqlalchemy', "store.take('b', 'sqlite:///m.db', 'mlflow')": 'sqlalchemy'}
 
 SCRIPT = '''
 import json, os, sys

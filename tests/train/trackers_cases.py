@@ -70,7 +70,7 @@ def killed_and_resumed(folder, make):
         logger,dies = make(),Dies()
         dies.die = die
         return fit(logger, Checkpoint(folder/'run'), dies), getattr(logger, 'run_id', None)
-    with pytest.raises(RuntimeError, match='exit code -9'): launch(go, True, processes=1)
+    with pytest.raises(RuntimeError, match='signal SIGKILL'): launch(go, True, processes=1)
     return launch(go, False, processes=1)[0]
 
 def test_tensorboard_is_resumed(tmp_path):

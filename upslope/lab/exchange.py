@@ -168,10 +168,10 @@ def tracking_address(
     return f"sqlite:///{(folder/'mlflow.db').as_posix()}"
 
 def _client(path, write=False):
-    needs('mlflow', 'tracking', 'The exchange with MLflow')
-    from mlflow.tracking import MlflowClient
     address = tracking_address(path, write)
     if address.startswith('sqlite:'): needs('sqlalchemy', 'tracking', 'A database of MLflow')
+    needs('mlflow', 'tracking', 'The exchange with MLflow')
+    from mlflow.tracking import MlflowClient
     return MlflowClient(address)
 
 def _told(function):

@@ -175,7 +175,8 @@ def _read(self:Checkpoint, path):
     try: state = load_state(path)
     except StoreError as e: return warnings.warn(f'A damaged checkpoint is passed over, {path}. {e}')
     if not isinstance(state, dict): return warnings.warn(f'A damaged checkpoint is passed over, {path}, which holds {type(state).__name__}.')
-    if state.get('whose') == self.whose: return state
+    whose = state.get('whose')
+    if type(whose) is type(self.whose) and whose == self.whose: return state
     self._pass_over(path)
 @patch
 def _pass_over(self:Checkpoint, path):
