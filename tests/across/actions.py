@@ -351,9 +351,9 @@ def killed_and_resumed(form, folder):
     for name,p in new.model.state_dict().items(): assert torch.equal(p, undisturbed[name]), f'{name} differs from the undisturbed fit'
 class Interrupt(Callback):
     order,only_looks = 1000,True   # a kill from outside is no part of the fit
-    def __init__(self, after): self.after = after
+    def __init__(self, after): self.steps = after
     def after_batch(self):
-        if self.training and self.train_iter >= self.after: raise KeyboardInterrupt
+        if self.training and self.train_iter >= self.steps: raise KeyboardInterrupt
 @action
 def copied(form):
     "A deep copy, before the first batch and after a fit"
