@@ -136,7 +136,7 @@ def test_lost_links_are_found(tmp_path):
     assert [line.split()[3].rstrip(',') for line in docs.broken_links(tmp_path)] == ['b.html', 'a.html#there', 'c.png']
 
 def test_links_between_notebooks_lead_to_pages(root):
-    there = docs.page_links('[seeds](../01-core/03_seeds.ipynb#limits)', root/'nbs'/'02-layers')
+    there = docs.page_links('[seeds](../01-core/04_seeds.ipynb#limits)', root/'nbs'/'02-layers')
     assert there == f'[seeds]({docs.SITE}01-core/seeds.html#limits)'
     assert docs.page_links('[how](../CONTRIBUTING.md) [a](https://b/c) [here](#x)', root/'nbs') == \
         f"[how]({docs.INI['git_url']}/blob/{docs.INI['branch']}/CONTRIBUTING.md) [a](https://b/c) [here](#x)"

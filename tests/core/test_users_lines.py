@@ -22,7 +22,7 @@ def printed(cells):
     return ''.join(o.get('text', '') if isinstance(o.get('text', ''), str) else ''.join(o['text']) for o in outputs)
 
 def test_where_the_library_is_written():
-    text = printed([*cells_of_the_library('09_functions'), USERS])
+    text = printed([*cells_of_the_library('11_functions'), USERS])
     for line in WANTED: assert line in text, text
     assert 'users_line()' not in text and 'Sum()' not in text
 

@@ -36,7 +36,7 @@ from .stacking import AddressedDropout
 from .program import NotStackable
 from .population import Population
 from .evolution import PopulationBasedTraining
-from . import results   # `summary` and `show_results` of a Learner
+from .results import shape_text   # with its module come `summary` and `show_results` of a Learner
 
 _all_ = ['LOSSES', 'CrossEntropy', 'Loss', 'as_loss', 'METRICS', 'as_metric', 'lower_is_better', 'OPTIMIZERS', 'TorchOptimizer', 'as_optimizer', 'SCHEDULES', 'Schedule', 'Scheduler', 'as_schedule',
          'Recorder', 'columns', 'last_row', 'Learner', 'EarlyStopping', 'Patience', 'CSVLogger', 'EpochLogger', 'JSONLogger', 'Checkpoint', 'load_best',
