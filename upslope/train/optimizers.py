@@ -116,9 +116,19 @@ def as_optimizer(
         return partial(TorchOptimizer, opt=opt_func.func, **{**opt_func.keywords, **kwargs})
     if not (callable(opt_func) or isinstance(opt_func, OptimWrapper)):
         raise ArgumentError('An optimizer is a name, a class of torch.optim, or a function of parameters.', got=f'opt_func={opt_func!r}', have=OPTIMIZERS)
+    _check_takes_lr(opt_func)
     function,keywords = (opt_func.func, opt_func.keywords) if isinstance(opt_func, partial) and not opt_func.args else (opt_func, {})
     if isinstance(opt_func, OptimWrapper) or getattr(function, '__module__', '').startswith('fastai.'): return partial(opt_func, **kwargs) if kwargs else opt_func
     return partial(made_by, function, **{**keywords, **kwargs})   # fastai looks for `lr` among the keywords of a partial
+
+def _check_takes_lr(function):
+    "An error if a function of one's own does not take the learning rate, which the Learner and its schedules set"
+    try: signature = inspect.signature(function)
+    except (TypeError, ValueError): return   # it does not say
+    try: signature.bind([], lr=.1)
+    except TypeError as e:
+        raise ArgumentError('A function that makes the optimizer takes parameters and `lr`.', got=f'{getattr(function, "__name__", function)}{signature}: {e}',
+                            fix='lambda params, lr: torch.optim.SGD(params, lr=lr)') from None
 
 def _is_torch_class(o): return isinstance(o, type) and issubclass(o, torch.optim.Optimizer)
 
