@@ -570,7 +570,9 @@ def case_of(
         if watch is None: watch = next((cb for cb in learn.cbs if isinstance(cb, Watch)), None)
         opt = opt or learn.opt
         dls = learn.dls
-        case = Case(learn.model, dls.train if data is None else data, dls.valid if data is None and len(dls.loaders) > 1 else None, loss_func or learn.loss_func, opt, learn, watch, n_inp=getattr(dls, 'n_inp', None), **kwargs)
+        train = dls.train if data is None else data
+        valid = dls.valid if data is None and len(dls.loaders) > 1 else None
+        case = Case(learn.model, train, valid, loss_func or learn.loss_func, opt, learn, watch, n_inp=getattr(dls, 'n_inp', None), **kwargs)
         if case.opt is None and callable(learn.opt_func):
             rate = learn.lr if isinstance(learn.lr, float) else 1e-3
             case.opt = learn.opt_func(learn.splitter(case.model), lr=rate)

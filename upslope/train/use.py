@@ -216,12 +216,18 @@ def _input_rows(learn):
 
 LARGEST_ROW = 2**24   # numbers; a file may ask for no more
 
+def _is_row(described) -> bool:
+    "Is it [sizes, the name of a dtype], and no more numbers than a row may have?"
+    if not isinstance(described, list) or len(described) != 2 or not isinstance(described[0], list): return False
+    sizes,kind = described
+    if not all(type(n) is int and n > 0 for n in sizes) or math.prod(sizes) > LARGEST_ROW: return False
+    return isinstance(kind, str) and isinstance(getattr(torch, kind, None), torch.dtype)
+
 def _show_a_row(model, inputs):
     "Make the weights that wait for an input, of a row of zeros"
-    whole = lambda n: isinstance(n, int) and not isinstance(n, bool) and n > 0
-    fits = isinstance(inputs, list) and all(isinstance(o, list) and len(o) == 2 and isinstance(o[0], list) and all(map(whole, o[0])) for o in inputs)
-    if not fits or any(math.prod(shape) > LARGEST_ROW or not isinstance(kind, str) or not isinstance(getattr(torch, kind, None), torch.dtype) for shape,kind in inputs):
-        raise DataError(f'{type(model).__name__} has weights that come with its first input, and the file does not say what it takes.', got=f'inputs={inputs!r:.60}', fix='call the model with one batch first')
+    if not isinstance(inputs, list) or not all(map(_is_row, inputs)):
+        raise DataError(f'{type(model).__name__} has weights that come with its first input, and the file does not say what it takes.',
+                        got=f'inputs={inputs!r:.60}', fix='call the model with one batch first')
     with in_evaluation(model), torch.no_grad(): model(*(torch.zeros(1, *shape, dtype=getattr(torch, kind)) for shape,kind in inputs))
 
 # %% ../../nbs/04-train/16_use.ipynb #b10b3e4f
