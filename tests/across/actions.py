@@ -16,6 +16,7 @@ from upslope.lab import Recipe, Study
 from upslope.layers import load, save
 from upslope.stress import stress
 from upslope.train import EMA, Checkpoint, EarlyStopping, Learner, Population, Predictor
+from upslope.train.learner import has_weights_to_come
 
 TRAIN,VALID,TEST = PARTS
 EPOCHS,BATCH,LR = 2,32,1e-2
@@ -253,7 +254,9 @@ def check_seen(model, record):
 def diagnosed_before(form):
     "A diagnosis changes nothing of the fit that follows"
     learn = learner(form)
+    waits = has_weights_to_come(learn.model)
     with as_in_a_fit(): diagnose(learn, seconds=1.)
+    assert has_weights_to_come(learn.model) == waits, 'the diagnosis has made the weights'
     with as_in_a_fit(): learn.fit(EPOCHS)
     check_weights(form, learn.model.state_dict())
     assert not broken(diagnose(learn, seconds=1.))
